@@ -1,0 +1,111 @@
+"""What a text says and which text it is: composing, normalising and identifying, as polars expressions."""
+
+import hashlib
+import html
+
+import polars as pl
+
+REMOVED = ("[deleted]", "[removed]", "[deleted by user]", "[ removed by reddit ]")
+"""What sites put in the place of a text that was taken down, in lower case."""
+
+_INVISIBLE = (
+    r"[\x00-\x08\x0E-\x1F\x7F\u00AD\u061C\u180E\u200B-\u200F\u202A-\u202E\u2060-\u2064\u2066-\u2069\uFEFF]"
+)
+_URL = r"(?i)\b(?:https?://|www\.)[^\s<>\[\]()\"']+"
+
+
+def compose(title: pl.Expr, text: pl.Expr) -> pl.Expr:
+    r"""Join title and text, as ``title + "\n" + text`` where both exist.
+
+    Parameters
+    ----------
+    title, text : pl.Expr of String
+        Raw; a removed one (see `REMOVED`) or a blank one counts as null.
+
+    Returns
+    -------
+    pl.Expr of String
+        Null where both are null.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"title": ["Up", "Up", None], "text": ["again", "[removed]", None]})
+    >>> frame.select(compose(pl.col("title"), pl.col("text"))).to_series().to_list()
+    ['Up\nagain', 'Up', None]
+    """
+    head, body = _present(title), _present(text)
+    both = pl.concat_str([head, body], separator="\n", ignore_nulls=True)
+    return pl.when(head.is_not_null() | body.is_not_null()).then(both).otherwise(None)
+
+
+def normalise(text: pl.Expr) -> pl.Expr:
+    r"""Return the text as it is scored and identified.
+
+    HTML entities are unescaped once; control, zero-width and bidi characters and URLs go; Unicode form NFC;
+    runs of white space become one blank. Not to be applied twice: ``"&amp;lt;"`` means the characters ``"&lt;"``.
+
+    Parameters
+    ----------
+    text : pl.Expr of String
+        Raw text, e.g. from `compose`.
+
+    Returns
+    -------
+    pl.Expr of String
+        Null where the text is null, was removed at its source, or has nothing left.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"text": ["A&amp;B \u200b\n see https://x.org/1", "[deleted]"]})
+    >>> frame.select(normalise(pl.col("text"))).to_series().to_list()
+    ['A&B see', None]
+    """
+    clean = (
+        _present(text)
+        .map_batches(_unescape, return_dtype=pl.String, is_elementwise=True)
+        .str.replace_all(_INVISIBLE, "")
+        .str.replace_all(_URL, " ")
+        .str.normalize("NFC")
+        .str.replace_all(r"\s+", " ")
+        .str.strip_chars()
+    )
+    return pl.when(clean != "").then(clean).otherwise(None)
+
+
+def text_id(text: pl.Expr) -> pl.Expr:
+    """Return the first 32 hex digits of the SHA-256 of the normalised text in UTF-8.
+
+    Parameters
+    ----------
+    text : pl.Expr of String
+        Raw text: it is normalised here, so that no caller can forget it or do it twice.
+
+    Returns
+    -------
+    pl.Expr of String
+        Null where `normalise` gives null.
+    """
+    return normalise(text).map_batches(_sha256, return_dtype=pl.String, is_elementwise=True)
+
+
+def _present(text: pl.Expr) -> pl.Expr:
+    """Return the text, null where it is blank or a notice of removal."""
+    stripped = text.str.strip_chars()
+    gone = (stripped == "") | stripped.str.to_lowercase().is_in(REMOVED)
+    return pl.when(gone.not_()).then(text).otherwise(None)
+
+
+def _unescape(texts: pl.Series) -> pl.Series:
+    # Few texts hold an entity, so only those leave polars.
+    escaped = texts.str.contains("&", literal=True).fill_null(False)
+    if not escaped.any():
+        return texts
+    at = escaped.arg_true()
+    plain = pl.Series([html.unescape(text) for text in texts.gather(at)], dtype=pl.String)
+    return texts.clone().scatter(at, plain)
+
+
+def _sha256(texts: pl.Series) -> pl.Series:
+    # polars has no stable hash, so each text meets hashlib once: about a microsecond each.
+    digests = [None if text is None else hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+    return pl.Series(texts.name, digests, dtype=pl.String)
