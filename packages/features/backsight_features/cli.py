@@ -1,0 +1,70 @@
+"""The ``backsight`` command. Its verbs are the entry points of group ``backsight.commands`` that are installed."""
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from backsight_features import __version__
+from backsight_features.errors import BacksightError
+from backsight_features.workspace import Workspace
+
+
+class _Verbs(click.Group):
+    """Loads a verb when it is named; a verb imports what is heavy when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({verb.name for verb in entry_points(group="backsight.commands")})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for verb in entry_points(group="backsight.commands", name=cmd_name):
+            command = verb.load()
+            if not isinstance(command, click.Command):
+                raise TypeError(f"entry point {verb.value} is no click command")
+            return command
+        return None
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="BACKSIGHT_HOME",
+    default=Path(".backsight"),
+    show_default=True,
+    help="Folder for lake, features and models; also BACKSIGHT_HOME.",
+)
+@click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
+@click.version_option(__version__, prog_name="backsight")
+@click.pass_context
+def cli(ctx: click.Context, home: Path, debug: bool) -> None:
+    r"""Crypto forecasts that cannot see the future, and have to prove their skill.
+
+    \b
+    A first run on a made-up world:
+      backsight sample world --seed 7
+      backsight pull dump --layout binance-1h world/bars
+    """
+    ctx.obj = Workspace(root=home.absolute())
+
+
+def main() -> None:
+    """Run the command line; an error is one line on stderr and the exit code of its class."""
+    # Read by hand: an error may come up before click has parsed the option.
+    debug = "--debug" in sys.argv[1:]
+    try:
+        cli.main(prog_name="backsight", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BacksightError as error:
+        if debug:
+            raise
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(error.exit_code)

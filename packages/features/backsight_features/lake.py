@@ -1,0 +1,221 @@
+"""The lake: append-only Delta tables in which every fact keeps all the versions that were ever known.
+
+Nothing is updated. What comes in is compared with what is stored, and only what says something new is appended, in
+one commit that also moves the caller's watermark. A crash at any point therefore repeats work and changes nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import filelock
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from backsight_features.clocks import UTC_US
+from backsight_features.errors import Busy, Drifted
+from backsight_features.schemas import Table
+
+_PERIOD: Final = {"month": "%Y-%m", "year": "%Y"}
+_LOCK_WAIT_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appended:
+    """What became of the rows of one append.
+
+    Parameters
+    ----------
+    accepted : int
+        Rows written.
+    duplicate : int
+        Rows that said nothing new.
+    """
+
+    accepted: int
+    duplicate: int
+
+
+class Lake:
+    """Delta tables under one folder, one per `Table`.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder; a table's own folder is made by its first append.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def append(
+        self,
+        table: Table,
+        rows: pl.DataFrame,
+        *,
+        now: datetime,
+        app: str | None = None,
+        watermark: int | None = None,
+    ) -> Appended:
+        """Write the rows that say something new, and the watermark, in one commit.
+
+        A version whose instant is only estimated, and already taken by another version of the same fact, is a
+        correction: nobody can have known it before it was first seen here, so it becomes available at ``now``.
+
+        Parameters
+        ----------
+        table : Table
+            Where to.
+        rows : pl.DataFrame
+            Has the table's columns. Rules are not checked here; see `schemas.validate`.
+        now : datetime
+            Becomes ``ingested_at``.
+        app, watermark : str and int, optional
+            Who writes, and how far that source has been read with this batch. A batch at or below the stored
+            watermark was written before: all its rows are duplicates.
+
+        Raises
+        ------
+        Drifted
+            If a column is missing.
+        Busy
+            If another process has been writing the table for half a minute.
+        """
+        missing = set(table.columns) - set(rows.columns)
+        if missing:
+            raise Drifted(f"{table.name}: no column {', '.join(sorted(missing))}")
+        rows = rows.select(table.columns.keys())
+        with self._writing(table) as handle:
+            if app is not None and watermark is not None:
+                reached = handle.transaction_version(app)
+                if reached is not None and reached >= watermark:
+                    return Appended(accepted=0, duplicate=rows.height)
+            new = _news(table, rows, handle, now)
+            if new.height > 0 or app is not None:
+                transactions = [] if app is None or watermark is None else [Transaction(app, watermark)]
+                write_deltalake(
+                    handle,
+                    _with_period(table, new.with_columns(ingested_at=pl.lit(now, UTC_US))).to_arrow(),
+                    mode="append",
+                    commit_properties=CommitProperties(app_transactions=transactions),
+                )
+        return Appended(accepted=new.height, duplicate=rows.height - new.height)
+
+    def scan(self, table: Table, *, ingested_until: datetime | None = None, version: int | None = None) -> pl.LazyFrame:
+        """Return all versions of all facts of a table, unordered; no row where nothing was written yet.
+
+        Parameters
+        ----------
+        table : Table
+            Which.
+        ingested_until : datetime, optional
+            Leave out what was written after this instant.
+        version : int, optional
+            The Delta version to read instead of the newest.
+        """
+        handle = self._open(table, version=version)
+        if handle is None:
+            return table.empty().lazy()
+        facts = pl.scan_delta(handle).select(*table.columns, "ingested_at")
+        return facts if ingested_until is None else facts.filter(pl.col("ingested_at") <= ingested_until)
+
+    def watermark(self, table: Table, app: str) -> int | None:
+        """Return how far ``app`` has been read into a table, None if it never was."""
+        handle = self._open(table)
+        return None if handle is None else handle.transaction_version(app)
+
+    def version(self, table: Table) -> int | None:
+        """Return the Delta version of a table, None where it does not exist."""
+        handle = self._open(table)
+        return None if handle is None else handle.version()
+
+    def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        try:
+            return DeltaTable(str(self.root / table.name), version=version)
+        except TableNotFoundError:
+            return None
+
+    @contextmanager
+    def _writing(self, table: Table) -> Iterator[DeltaTable]:
+        """Hold the table's writer lock. Two appenders at once would both find their rows new."""
+        locks = self.root / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(locks / f"{table.name}.lock", timeout=_LOCK_WAIT_SECONDS):
+                yield self._open(table) or DeltaTable.create(
+                    str(self.root / table.name),
+                    schema=_with_period(table, table.empty()).to_arrow().schema,
+                    partition_by=None if table.partition is None else [table.partition],
+                )
+        except filelock.Timeout:
+            raise Busy(
+                f"another job has been writing {self.root / table.name} for {_LOCK_WAIT_SECONDS:.0f} s"
+            ) from None
+
+
+def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    if table.partition is None:
+        return rows
+    period = pl.col("observed_at").dt.strftime(_PERIOD[table.partition])
+    return rows.with_columns(period.alias(table.partition))
+
+
+def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -> pl.DataFrame:
+    """Return the rows that say something new, corrections re-dated, in their order."""
+    if rows.is_empty():
+        return rows
+    stored = _stored(table, rows, handle)
+    if table.identity == "row":
+        first = rows.unique(table.key, keep="first", maintain_order=True)
+        return first.join(stored, on=table.key, how="anti", nulls_equal=True, maintain_order="left")
+
+    says = (*table.key, *table.content)
+    said = (*says, "available_at") if table.identity == "vintage" else says
+    first = (
+        rows.with_row_index("position")
+        .sort("available_at_estimated", "available_at", "position")
+        .unique(said, keep="first", maintain_order=True)
+        .sort("position")
+        .drop("position")
+    )
+    known = stored.group_by(says).agg(known_at=pl.col("available_at").min(), instants=pl.col("available_at"))
+    seen = (
+        pl.col("instants").list.contains(pl.col("available_at"))
+        if table.identity == "vintage"
+        else pl.col("known_at") <= pl.col("available_at")
+    )
+    duplicate = pl.col("known_at").is_not_null() & (pl.col("available_at_estimated") | seen)
+    new = (
+        first.join(known, on=says, how="left", nulls_equal=True, maintain_order="left")
+        .filter(~duplicate.fill_null(False))
+        .drop("known_at", "instants")
+    )
+    taken = stored.select(*table.key, "available_at", pl.lit(True).alias("taken")).unique()
+    correction = pl.col("taken").fill_null(False) & pl.col("available_at_estimated")
+    return (
+        new.join(taken, on=[*table.key, "available_at"], how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(
+            available_at=pl.when(correction)
+            .then(pl.max_horizontal("available_at", pl.lit(now, UTC_US)))
+            .otherwise("available_at"),
+            available_at_estimated=pl.col("available_at_estimated") & ~correction,
+        )
+        .drop("taken")
+    )
+
+
+def _stored(table: Table, rows: pl.DataFrame, handle: DeltaTable) -> pl.DataFrame:
+    """Return the stored versions of the facts that ``rows`` are about."""
+    facts = pl.scan_delta(handle)
+    if "observed_at" in table.key:
+        if table.partition is not None:
+            periods = _with_period(table, rows)[table.partition].unique().to_list()
+            facts = facts.filter(pl.col(table.partition).is_in(periods))
+        facts = facts.filter(pl.col("observed_at").is_between(rows["observed_at"].min(), rows["observed_at"].max()))
+    wanted = table.key if table.identity == "row" else (*table.key, *table.content, "available_at")
+    keys = rows.select(table.key).unique().lazy()
+    return facts.select(wanted).join(keys, on=table.key, how="semi", nulls_equal=True).collect()

@@ -1,0 +1,191 @@
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import filelock
+import polars as pl
+import pytest
+from backsight_features import lake as lake_module
+from backsight_features.errors import Busy, Drifted
+from backsight_features.lake import Appended, Lake
+from backsight_features.schemas import BARS, MACRO, POSTS, QUARANTINE
+
+T0 = datetime(2024, 3, 1, tzinfo=UTC)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def bars(*closes: float, start: datetime = T0, estimated: bool = True, lag: timedelta = timedelta()) -> pl.DataFrame:
+    at = [start + HOUR * i for i in range(len(closes))]
+    return pl.DataFrame(
+        {
+            "venue": "bitstamp",
+            "symbol": "BTC-USD",
+            "timeframe": "1h",
+            "open": closes,
+            "high": closes,
+            "low": closes,
+            "close": closes,
+            "volume": 1.0,
+            "quote_volume": None,
+            "observed_at": at,
+            "available_at": [t + lag for t in at],
+            "available_at_estimated": estimated,
+            "source": "test",
+        },
+        schema_overrides=dict(BARS.columns),
+    )
+
+
+def macro(*versions: tuple[float | None, int], estimated: bool = False) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "series": "CPIAUCSL",
+            "units": "lin",
+            "value": [value for value, _ in versions],
+            "observed_at": T0,
+            "available_at": [T0 + timedelta(days=day) for _, day in versions],
+            "available_at_estimated": estimated,
+            "source": "test",
+        },
+        schema_overrides=dict(MACRO.columns),
+    )
+
+
+def post(text: str, day: int) -> pl.DataFrame:
+    row = {
+        "site": "reddit",
+        "channel": "bitcoin",
+        "id": "x1",
+        "title": "t",
+        "text": text,
+        "url": None,
+        "observed_at": T0,
+        "available_at": T0 + timedelta(days=day),
+        "available_at_estimated": False,
+        "source": "test",
+    }
+    return pl.DataFrame([row], schema=dict(POSTS.columns))
+
+
+def closes(lake: Lake) -> list[float]:
+    return lake.scan(BARS).sort("available_at", "observed_at").collect()["close"].to_list()
+
+
+def test_nothing_written_reads_as_an_empty_table_with_all_columns(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    assert lake.scan(BARS).collect().schema == BARS.empty().schema
+    assert lake.version(BARS) is None
+    assert lake.watermark(BARS, "a") is None
+
+
+def test_what_is_appended_is_read_back_and_the_same_again_is_a_duplicate(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    assert lake.append(BARS, bars(1.0, 2.0), now=NOW) == Appended(accepted=2, duplicate=0)
+    assert lake.append(BARS, bars(1.0, 2.0, 3.0), now=NOW) == Appended(accepted=1, duplicate=2)
+    assert closes(lake) == [1.0, 2.0, 3.0]
+    stored = lake.scan(BARS).collect()
+    assert stored.schema == BARS.empty().schema
+    assert stored["ingested_at"].unique().to_list() == [NOW]
+
+
+def test_a_repeat_inside_one_batch_is_a_duplicate(tmp_path: Path) -> None:
+    batch = pl.concat([bars(1.0), bars(1.0)])
+    assert Lake(tmp_path).append(BARS, batch, now=NOW) == Appended(accepted=1, duplicate=1)
+
+
+def test_other_values_for_a_stored_bar_are_a_correction_known_from_now_on(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append(BARS, bars(1.0), now=NOW)
+    corrected = NOW + HOUR
+    assert lake.append(BARS, bars(1.5), now=corrected).accepted == 1
+    stored = lake.scan(BARS).sort("available_at").collect()
+    assert stored["close"].to_list() == [1.0, 1.5]
+    assert stored["available_at"].to_list() == [T0, corrected]
+    assert stored["available_at_estimated"].to_list() == [True, False]
+    assert lake.append(BARS, bars(1.5), now=corrected + HOUR) == Appended(accepted=0, duplicate=1)
+    assert lake.append(BARS, bars(1.0), now=corrected + HOUR) == Appended(accepted=0, duplicate=1)
+
+
+def test_an_edit_is_a_version_and_an_earlier_sighting_counts(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    assert lake.append(POSTS, post("a", day=3), now=NOW).accepted == 1
+    assert lake.append(POSTS, post("a", day=5), now=NOW).accepted == 0, "seen again later: nothing new"
+    assert lake.append(POSTS, post("a", day=1), now=NOW).accepted == 1, "seen earlier: known earlier"
+    assert lake.append(POSTS, post("b", day=2), now=NOW).accepted == 1
+    assert lake.append(POSTS, post("a", day=1), now=NOW).accepted == 0
+
+
+def test_a_revision_back_to_an_old_value_is_kept(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    vintages = macro((1.0, 10), (2.0, 20), (1.0, 30), (None, 40))
+    assert lake.append(MACRO, vintages, now=NOW) == Appended(accepted=4, duplicate=0)
+    assert lake.append(MACRO, vintages, now=NOW) == Appended(accepted=0, duplicate=4)
+
+
+def test_an_estimated_value_read_again_is_a_duplicate_after_its_correction(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append(MACRO, macro((1.0, 10), estimated=True), now=NOW)
+    assert lake.append(MACRO, macro((2.0, 10), estimated=True), now=NOW + HOUR).accepted == 1
+    assert lake.append(MACRO, macro((2.0, 10), estimated=True), now=NOW + 2 * HOUR).accepted == 0
+
+
+def test_rows_of_a_ledger_are_known_by_their_key_alone(tmp_path: Path) -> None:
+    row = {name: "x" for name in QUARANTINE.columns} | {"row": 1}
+    frame = pl.DataFrame([row], schema=dict(QUARANTINE.columns))
+    lake = Lake(tmp_path)
+    assert lake.append(QUARANTINE, frame, now=NOW).accepted == 1
+    assert lake.append(QUARANTINE, frame.with_columns(reason=pl.lit("other")), now=NOW).accepted == 0
+
+
+def test_the_watermark_moves_with_the_commit_and_a_replay_writes_nothing(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append(BARS, bars(1.0), now=NOW, app="dump", watermark=1)
+    assert lake.watermark(BARS, "dump") == 1
+    version = lake.version(BARS)
+    assert lake.append(BARS, bars(9.0), now=NOW, app="dump", watermark=1) == Appended(accepted=0, duplicate=1)
+    assert lake.version(BARS) == version
+    lake.append(BARS, bars(1.0), now=NOW, app="dump", watermark=2)
+    assert lake.watermark(BARS, "dump") == 2, "moves though no row is new"
+    assert lake.watermark(BARS, "other") is None
+
+
+def test_a_bound_and_a_version_read_the_past(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append(BARS, bars(1.0), now=NOW)
+    version = lake.version(BARS)
+    lake.append(BARS, bars(2.0, start=T0 + HOUR), now=NOW + HOUR)
+    assert lake.scan(BARS, ingested_until=NOW).collect()["close"].to_list() == [1.0]
+    assert lake.scan(BARS, version=version).collect()["close"].to_list() == [1.0]
+
+
+def test_versions_across_month_borders_are_compared(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    border = datetime(2024, 3, 31, 22, tzinfo=UTC)
+    lake.append(BARS, bars(1.0, 2.0, 3.0, 4.0, start=border), now=NOW)
+    assert lake.append(BARS, bars(1.0, 2.0, 3.0, 4.0, start=border), now=NOW).accepted == 0
+
+
+def test_a_missing_column_stops_the_append(tmp_path: Path) -> None:
+    with pytest.raises(Drifted, match="no column close"):
+        Lake(tmp_path).append(BARS, bars(1.0).drop("close"), now=NOW)
+
+
+def test_a_second_writer_is_told_that_the_table_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_module, "_LOCK_WAIT_SECONDS", 0.01)
+    (tmp_path / ".locks").mkdir()
+    with filelock.FileLock(tmp_path / ".locks" / "bars.lock"), pytest.raises(Busy, match="bars"):
+        Lake(tmp_path).append(BARS, bars(1.0), now=NOW)
+
+
+@pytest.mark.slow
+def test_two_processes_appending_the_same_rows_double_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from test_lake import *\n"
+        "for i in range(10): Lake(sys.argv[1]).append(BARS, bars(*map(float, range(1, 50 + i))), now=NOW)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    writers = [subprocess.Popen(command) for _ in range(2)]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert closes(Lake(tmp_path)) == [float(i) for i in range(1, 59)]
