@@ -132,7 +132,7 @@ def test_an_estimated_value_read_again_is_a_duplicate_after_its_correction(tmp_p
 
 
 def test_rows_of_a_ledger_are_known_by_their_key_alone(tmp_path: Path) -> None:
-    row = {name: "x" for name in QUARANTINE.columns} | {"row": 1}
+    row = dict.fromkeys(QUARANTINE.columns, "x") | {"row": 1}
     frame = pl.DataFrame([row], schema=dict(QUARANTINE.columns))
     lake = Lake(tmp_path)
     assert lake.append(QUARANTINE, frame, now=NOW).accepted == 1
