@@ -8,9 +8,7 @@ import polars as pl
 REMOVED = ("[deleted]", "[removed]", "[deleted by user]", "[ removed by reddit ]")
 """What sites put in the place of a text that was taken down, in lower case."""
 
-_INVISIBLE = (
-    r"[\x00-\x08\x0E-\x1F\x7F\u00AD\u061C\u180E\u200B-\u200F\u202A-\u202E\u2060-\u2064\u2066-\u2069\uFEFF]"
-)
+_INVISIBLE = r"[\x00-\x08\x0E-\x1F\x7F\u00AD\u061C\u180E\u200B-\u200F\u202A-\u202E\u2060-\u2064\u2066-\u2069\uFEFF]"
 _URL = r"(?i)\b(?:https?://|www\.)[^\s<>\[\]()\"']+"
 
 
@@ -42,7 +40,8 @@ def normalise(text: pl.Expr) -> pl.Expr:
     r"""Return the text as it is scored and identified.
 
     HTML entities are unescaped once; control, zero-width and bidi characters and URLs go; Unicode form NFC;
-    runs of white space become one blank. Not to be applied twice: ``"&amp;lt;"`` means the characters ``"&lt;"``.
+    runs of white space become one blank. Not to be applied twice: ``"&amp;lt;"`` means the characters
+    ``"&lt;"``.
 
     Parameters
     ----------

@@ -1,0 +1,232 @@
+"""Bars as they were known: a series, its versions in the lake, and what was known of it at each instant.
+
+Bars may come late or be corrected. At an instant t each slot of the bar grid holds the newest version that was
+available by then. Where versions come in the order of their slots, as they nearly always do, everything known at t
+is everything up to the newest slot. A version that comes out of order begins a new *epoch*: from its instant on,
+the past is another one. Features are computed once per epoch, and only on the slots that the epoch's rows need.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from backsight_features.clocks import UTC_US, timeframe
+from backsight_features.errors import BadInput
+from backsight_features.lake import Lake
+from backsight_features.rolling import FloatArray, IntArray
+from backsight_features.schemas import BARS
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_WEEK: Final = timedelta(weeks=1)
+_MONDAY: Final = timedelta(days=4)
+"""From 1970-01-01, a Thursday, to the first Monday: weekly bars close on Mondays."""
+
+_PRICES: Final = ("open", "high", "low", "close")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarSeries:
+    """Bars of one symbol at one venue.
+
+    Parameters
+    ----------
+    venue, symbol : str
+        As in the lake: ``bitstamp``, ``BTC-USD``.
+    timeframe : str
+        Length of a bar, ``1h``.
+    """
+
+    venue: str
+    symbol: str
+    timeframe: str
+
+    @classmethod
+    def parse(cls, text: str) -> "BarSeries":
+        """Return the series that a text names.
+
+        >>> BarSeries.parse("bitstamp:BTC-USD:1h").symbol
+        'BTC-USD'
+
+        Raises
+        ------
+        BadInput
+            If the text is not venue:symbol:timeframe.
+        """
+        parts = text.split(":")
+        if len(parts) != 3 or not all(parts):
+            raise BadInput(f"{text!r} is not a bar series; write venue:symbol:timeframe, bitstamp:BTC-USD:1h")
+        timeframe(parts[2])
+        return cls(venue=parts[0], symbol=parts[1], timeframe=parts[2])
+
+    def __str__(self) -> str:
+        return f"{self.venue}:{self.symbol}:{self.timeframe}"
+
+    @property
+    def grid(self) -> "Grid":
+        """The slots on which its bars close."""
+        return Grid(step=timeframe(self.timeframe))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Regular instants at which bars close: slot 0 at 1970-01-01 UTC, or at the Monday after for weekly bars.
+
+    Parameters
+    ----------
+    step : timedelta
+        Length of a bar.
+    """
+
+    step: timedelta
+
+    @property
+    def step_us(self) -> int:
+        """Length of a bar in microseconds."""
+        return self.step // _MICROSECOND
+
+    @property
+    def origin_us(self) -> int:
+        """Microseconds from 1970-01-01 UTC to slot 0."""
+        return (_MONDAY if self.step % _WEEK == timedelta(0) else timedelta(0)) // _MICROSECOND
+
+    def slots(self, length: timedelta) -> int:
+        """Return how many whole slots a duration covers."""
+        return length // self.step
+
+
+class Bars(NamedTuple):
+    """Values on consecutive slots, NaN where no bar is known.
+
+    Parameters
+    ----------
+    open, high, low, close : FloatArray of shape (n,)
+        Prices in quote units.
+    volume : FloatArray of shape (n,)
+        In base units; where the venue states quote units only, these over the close.
+    """
+
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A stretch of instants during which bars came in the order of their slots.
+
+    Parameters
+    ----------
+    bars : Bars
+        What was known at the last of the instants, on slots ``first …``.
+    first : int
+        Number of the first slot.
+    slot : IntArray of shape (n,)
+        The newest slot known at each instant. Later slots were not yet known then; earlier ones were as in `bars`.
+    available_at : IntArray of shape (n,)
+        The instants, microseconds from 1970-01-01 UTC, ascending.
+    """
+
+    bars: Bars
+    first: int
+    slot: IntArray
+    available_at: IntArray
+
+
+def read(lake: Lake, series: BarSeries, *, ingested_until: datetime | None = None) -> pl.DataFrame:
+    """Return all versions of a series' bars, unordered.
+
+    Parameters
+    ----------
+    lake : Lake
+        Where from.
+    series : BarSeries
+        Which.
+    ingested_until : datetime, optional
+        Leave out what was written after this instant.
+
+    Raises
+    ------
+    BadInput
+        If the lake has no such bars, or none that closes on the grid. The message names what there is.
+    """
+    bars = lake.scan(BARS, ingested_until=ingested_until)
+    name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
+    versions = (
+        bars.filter(*name)
+        .select("observed_at", "available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
+        .collect()
+    )
+    if versions.is_empty():
+        raise BadInput(f"no bars {series} in the lake; there are {_existing(bars)}")
+    if on_grid(versions, series.grid).is_empty():
+        raise BadInput(f"no bar of {series} closes on the {series.timeframe} grid of UTC; import them as what they are")
+    return versions
+
+
+def on_grid(versions: pl.DataFrame, grid: Grid) -> pl.DataFrame:
+    """Return the versions that close on the grid; an exchange that stumbles may leave odd ones."""
+    return versions.filter((pl.col("observed_at").dt.epoch("us") - grid.origin_us) % grid.step_us == 0)
+
+
+def epochs(versions: pl.DataFrame, grid: Grid, memory: int) -> Iterator[Epoch]:
+    """Yield what was known, epoch by epoch; one row per distinct ``available_at`` in all.
+
+    Parameters
+    ----------
+    versions : pl.DataFrame
+        As `read` returns them; those off the grid are left out.
+    grid : Grid
+        The series' slots.
+    memory : int
+        Slots before the newest that a row's features depend on.
+    """
+    # The last version of a slot at one instant wins; the values make the order a total one.
+    ordered = on_grid(versions, grid).sort("available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
+    if ordered.is_empty():
+        return
+    slots = (ordered["observed_at"].dt.epoch("us").to_numpy() - grid.origin_us) // grid.step_us
+    volume = pl.coalesce("volume", pl.col("quote_volume") / pl.col("close"))
+    values = ordered.select(*_PRICES, volume.alias("volume").fill_null(np.nan)).to_numpy(order="fortran")
+
+    instants, begins = np.unique(ordered["available_at"].dt.epoch("us").to_numpy(), return_index=True)
+    ends = np.append(begins[1:], slots.size)
+    newest = np.maximum.accumulate(slots)[ends - 1]
+    # Out of order: at or before the newest slot that was known at an earlier instant.
+    known = np.repeat(np.append(np.iinfo(np.int64).min, newest[:-1]), ends - begins)
+    of_instant = np.repeat(np.arange(instants.size), ends - begins)
+    starts = np.union1d([0], of_instant[slots <= known])
+
+    base = int(slots.min())
+    now = Bars(*(np.full(int(slots.max()) - base + 1, np.nan) for _ in Bars._fields))
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), instants.size], strict=True):
+        arrived = slice(begins[start], ends[stop - 1])
+        for column, value in zip(now, values[arrived].T, strict=True):
+            column[slots[arrived] - base] = value
+        lower = max(int(newest[start]) - memory - base, 0)
+        upper = int(newest[stop - 1]) - base + 1
+        yield Epoch(
+            bars=Bars(*(column[lower:upper].copy() for column in now)),
+            first=base + lower,
+            slot=newest[start:stop],
+            available_at=instants[start:stop],
+        )
+
+
+def rows(epoch: Epoch, grid: Grid) -> pl.DataFrame:
+    """Return the clocks of an epoch's rows: ``observed_at`` (close of the newest bar known), ``available_at``."""
+    return pl.DataFrame(
+        {"observed_at": epoch.slot * grid.step_us + grid.origin_us, "available_at": epoch.available_at},
+        schema={"observed_at": pl.Int64, "available_at": pl.Int64},
+    ).with_columns(pl.all().cast(UTC_US))
+
+
+def _existing(bars: pl.LazyFrame) -> str:
+    """Return the names of all series in the lake."""
+    names = bars.select(pl.concat_str("venue", "symbol", "timeframe", separator=":")).unique().collect().to_series()
+    return ", ".join(names.sort()) or "none at all; pull some first"
