@@ -8,7 +8,7 @@ the past is another one. Features are computed once per epoch, and only on the s
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,9 +16,9 @@ import polars as pl
 
 from backsight_features.clocks import UTC_US, timeframe
 from backsight_features.errors import BadInput
-from backsight_features.lake import Lake
 from backsight_features.rolling import FloatArray, IntArray
 from backsight_features.schemas import BARS
+from backsight_features.snapshot import Snapshot
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(weeks=1)
@@ -138,24 +138,22 @@ class Epoch:
     available_at: IntArray
 
 
-def read(lake: Lake, series: BarSeries, *, ingested_until: datetime | None = None) -> pl.DataFrame:
+def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     """Return all versions of a series' bars, unordered.
 
     Parameters
     ----------
-    lake : Lake
+    facts : Snapshot
         Where from.
     series : BarSeries
         Which.
-    ingested_until : datetime, optional
-        Leave out what was written after this instant.
 
     Raises
     ------
     BadInput
         If the lake has no such bars, or none that closes on the grid. The message names what there is.
     """
-    bars = lake.scan(BARS, ingested_until=ingested_until)
+    bars = facts.scan(BARS)
     name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
     versions = (
         bars.filter(*name)

@@ -1,0 +1,47 @@
+"""``backsight build``: facts to feature tables."""
+
+import click
+
+from backsight_features.workspace import Workspace
+
+
+@click.command()
+@click.option(
+    "--bars",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="VENUE:SYMBOL:TIMEFRAME",
+    help="A bar series, bitstamp:BTC-USD:1h. May be repeated.",
+)
+@click.option("--scorer", "scorer_name", metavar="NAME@REVISION", help="Whose scores; needed if there are several.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def build(workspace: Workspace, names: tuple[str, ...], scorer_name: str | None, as_json: bool) -> None:
+    """Compute the feature tables from the facts in the lake.
+
+    One row per symbol and instant at which a bar became known: all that was known then. The rows of the symbols
+    that are named are replaced, those of others stay.
+    """
+    import json
+    from dataclasses import asdict
+
+    from backsight_features.bars import BarSeries
+    from backsight_features.build import build as build_tables
+    from backsight_features.lake import Lake
+    from backsight_features.snapshot import Snapshot
+    from backsight_features.text import Scorer
+
+    built = build_tables(
+        Snapshot.take(Lake(workspace.lake)),
+        workspace.features,
+        [BarSeries.parse(name) for name in names],
+        scorer=None if scorer_name is None else Scorer.parse(scorer_name),
+        say=lambda line: click.echo(line, err=True),
+    )
+    spans = [{**asdict(one), "first": f"{one.first:%FT%TZ}", "last": f"{one.last:%FT%TZ}"} for one in built]
+    if as_json:
+        click.echo(json.dumps(spans))
+        return
+    for span in spans:
+        click.echo("{table}  {symbol}  {rows:,} rows  {first} to {last}".format_map(span))
