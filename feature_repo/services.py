@@ -1,0 +1,11 @@
+"""What a model reads: a service for training, and the view its newest window is published to."""
+
+from backsight_features.store.definitions import service, window_view
+from entities import symbol
+from views import macro_1h, market_1h, text_1h
+
+forecast_1h = service("forecast_1h", [market_1h, text_1h, macro_1h], bar="1h")
+price_1h = service("price_1h", [market_1h], bar="1h")
+
+forecast_1h_window = window_view(forecast_1h, symbol)
+price_1h_window = window_view(price_1h, symbol)

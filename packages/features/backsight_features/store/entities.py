@@ -1,0 +1,135 @@
+"""The entity rows of a retrieval: a pandas frame, a query, or every instant of a range at which something changed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+from feast import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID
+from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
+
+from backsight_features.errors import BadInput
+
+_EVENT = "event_timestamp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entities:
+    """Rows to which features are joined.
+
+    Parameters
+    ----------
+    table : pa.Table
+        The rows as given, in their order; an instant without a zone is UTC.
+    at : str
+        The column that holds the instant of each row.
+    """
+
+    table: pa.Table
+    at: str
+
+
+def from_frame(frame: pd.DataFrame) -> Entities:
+    """Return the rows of a pandas frame. Its instant is ``event_timestamp``, or its only timestamp column.
+
+    Raises
+    ------
+    BadInput
+        If a column name occurs twice, or a column cannot be read.
+    """
+    twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+    if twice:
+        raise BadInput(f"the entity rows have more than one column named {', '.join(twice)}")
+    at = infer_event_timestamp_from_entity_df(dict(zip(frame.columns, frame.dtypes, strict=True)))
+    if not pd.api.types.is_datetime64_any_dtype(frame[at]):
+        try:
+            frame = frame.assign(**{at: pd.to_datetime(frame[at], utc=True)})
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"column {at!r} of the entity rows holds no timestamps: {error}") from error
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInput(f"the entity rows cannot be read: {' '.join(map(str, error.args))}") from error
+    return Entities(table=_in_utc(table, at), at=at)
+
+
+def from_query(query: str, tables: Callable[[str], pl.LazyFrame], names: Sequence[str]) -> Entities:
+    """Return the rows of a query, run by DuckDB in memory.
+
+    Parameters
+    ----------
+    query : str
+        May read files (``read_parquet('…')``) and the tables named here. Nothing is downloaded for it.
+    tables : callable
+        Gives the rows of a name.
+    names : sequence of str
+        The tables that there are: the feature views asked for.
+
+    Raises
+    ------
+    BadInput
+        If the query fails.
+    """
+    offline: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    with duckdb.connect(":memory:", config=offline) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name in names:
+            if name in query:
+                connection.register(name, tables(name).collect().to_arrow())
+        try:
+            table = connection.sql(query).to_arrow_table()
+        except duckdb.Error as error:
+            raise BadInput(f"the query for the entity rows failed: {error}") from error
+    types = {field.name: field.type.to_pandas_dtype() for field in table.schema if pa.types.is_timestamp(field.type)}
+    schema = {name: types.get(name, object) for name in table.column_names}
+    at = infer_event_timestamp_from_entity_df(schema)
+    return Entities(table=_in_utc(table, at), at=at)
+
+
+def from_range(
+    views: Sequence[FeatureView],
+    rows: Callable[[FeatureView], tuple[pl.LazyFrame, str, dict[str, str]]],
+    start: datetime,
+    end: datetime,
+) -> Entities:
+    """Return one row per key and instant in ``[start, end]`` at which a row of one of the views became true.
+
+    Parameters
+    ----------
+    views : sequence of FeatureView
+        Whose instants are wanted.
+    rows : callable
+        Gives the rows of a view, the column of their instant, and the column of each join key.
+    start, end : datetime
+        Tz-aware, both included.
+    """
+    parts = []
+    for view in views:
+        frame, event, keys = rows(view)
+        instant = pl.col(event)
+        if (kind := frame.collect_schema()[event]) == pl.Date or getattr(kind, "time_zone", None) is None:
+            instant = instant.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        instant = instant.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias(_EVENT)
+        held = [pl.col(column).alias(key) for key, column in keys.items() if key != DUMMY_ENTITY_ID]
+        part = frame.select(*held, instant).filter(pl.col(_EVENT).is_between(start, end)).unique()
+        parts.append(part)
+    union = pl.concat(parts, how="diagonal_relaxed").unique().collect()
+    keys_first = [name for name in union.columns if name != _EVENT]
+    union = union.select(*keys_first, _EVENT).sort(_EVENT, *keys_first)
+    return Entities(table=union.to_arrow(compat_level=pl.CompatLevel.oldest()), at=_EVENT)
+
+
+def _in_utc(table: pa.Table, at: str) -> pa.Table:
+    index = table.schema.get_field_index(at)
+    kind = table.schema.field(at).type
+    if not pa.types.is_timestamp(kind):
+        raise BadInput(f"column {at!r} of the entity rows is {kind}; an instant must be a timestamp")
+    # Arrow reads an instant without a zone as UTC, and keeps the instant of one with another zone.
+    return table.set_column(index, at, table[at].cast(pa.timestamp(kind.unit, "UTC")))

@@ -1,0 +1,55 @@
+"""What ``feature_store.yaml`` may say beyond Feast's own settings: ``${NAME:-default}``, as a shell reads it.
+
+Feast replaces ``$NAME`` and ``${NAME}`` when it loads the file, and has no default for a variable that is not set. What
+it leaves is resolved here, for the offline store, the online store and the registry that a feature repo names.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from backsight_features.errors import BadInput
+
+_VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Return the text with ``${NAME}`` and ``${NAME:-default}`` replaced; an unset name without default stays.
+
+    >>> expand("${HOME_OF_DATA:-../data}/online.db", {})
+    '../data/online.db'
+    >>> expand("${HOME_OF_DATA:-../data}/online.db", {"HOME_OF_DATA": "/srv/my data"})
+    '/srv/my data/online.db'
+    """
+    return _VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or match[0], text)
+
+
+def expand_all(settings: Any, environment: Mapping[str, str]) -> Any:
+    """Return parsed settings with `expand` done to every text in them.
+
+    Done after parsing, so that no value can change the structure of the file.
+    """
+    if isinstance(settings, dict):
+        return {name: expand_all(value, environment) for name, value in settings.items()}
+    if isinstance(settings, list):
+        return [expand_all(value, environment) for value in settings]
+    return expand(settings, environment) if isinstance(settings, str) else settings
+
+
+def resolve(text: str, base: Path | None) -> str:
+    """Return a path or URL with the variables of this process expanded, a relative path taken from `base`.
+
+    Raises
+    ------
+    BadInput
+        If a variable at the beginning holds a relative path: ``feast -c`` changes the working folder, so that it
+        would mean another folder to every command.
+    """
+    first = _VARIABLE.match(text)
+    home = os.environ.get(first[1]) if first else None
+    if first and home and "://" not in home and not Path(home).is_absolute():
+        raise BadInput(f"{first[1]} is {home!r}; feast needs an absolute path, such as {str(Path(home).absolute())!r}")
+    path = expand(text, os.environ)
+    return path if "://" in path or base is None else str(base / path)

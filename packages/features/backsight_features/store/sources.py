@@ -1,0 +1,190 @@
+"""The files behind a Feast `FileSource`: Parquet and Delta, on disk or on an object store."""
+
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+from feast import FileSource, RepoConfig
+from feast.data_format import DeltaFormat
+from feast.data_source import DataSource
+
+from backsight_features.errors import BadInput
+from backsight_features.store.settings import resolve
+
+
+class NoTable(BadInput):
+    """A source points to nothing."""
+
+
+def location(config: RepoConfig, source: DataSource) -> str:
+    """Return the path or URL of a source; a relative path starts at the store's ``root``, else at the feature repo.
+
+    Raises
+    ------
+    BadInput
+        If the source is no `FileSource`.
+    """
+    if not isinstance(source, FileSource):
+        raise BadInput(f"source {source.name!r} is a {type(source).__name__}; the as-of store reads FileSource only")
+    repo = Path(config.repo_path) if config.repo_path else None
+    root = config.offline_store.root
+    return resolve(source.path, Path(resolve(root, repo)) if root else repo)
+
+
+def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
+    """Return the rows of a source, unread. Of a Delta table only what its log calls current; of a folder, all files.
+
+    Raises
+    ------
+    NoTable
+        If there is nothing to read.
+    """
+    path = location(config, source)
+    options = _options(source)
+    if isinstance(source.file_format, DeltaFormat):
+        try:
+            table = DeltaTable(path, storage_options=options)
+        except TableNotFoundError:
+            raise NoTable(f"no Delta table at {path}") from None
+        # polars looks for the files under the percent-encoded name of a local folder, and finds none.
+        encoded = table.table_uri.startswith("file://") and "%" in table.table_uri
+        return pl.scan_delta(table, use_pyarrow=encoded)
+    if "://" in path:
+        return pl.scan_parquet(path, storage_options=options, missing_columns="insert")
+    files = sorted(Path(path).rglob("*.parquet")) if Path(path).is_dir() else [Path(path)]
+    if not files or not files[0].exists():
+        raise NoTable(f"no Parquet file at {path}")
+    hive = any("=" in part for part in files[0].relative_to(path).parts)
+    # No globbing: a bracket in a folder's name is a bracket.
+    return pl.scan_parquet(files, glob=False, hive_partitioning=hive, missing_columns="insert")
+
+
+def columns(config: RepoConfig, source: DataSource) -> pa.Schema:
+    """Return the columns of a source with their Arrow types, in order."""
+    return plain(pl.DataFrame(schema=scan(config, source).collect_schema())).schema
+
+
+def append(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
+    """Add rows to a source: one Delta commit, one new file in a folder, or one file rewritten in place.
+
+    A reader sees all of the rows or none.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing to add to, or the types do not fit.
+    """
+    held = columns(config, source)
+    if table.column_names != held.names:
+        raise BadInput(f"source {source.name!r} has columns {held.names} in this order, not {table.column_names}")
+    path = location(config, source)
+    if isinstance(source.file_format, DeltaFormat):
+        delta = DeltaTable(path, storage_options=_options(source))
+        types = pa.schema(delta.schema().to_arrow())
+        write_deltalake(delta, table.cast(types), mode="append", storage_options=_options(source))
+    elif Path(path).is_dir():
+        _write(table.cast(held), Path(path) / f"part-{uuid.uuid4().hex}.parquet")
+    else:
+        before = pq.read_table(path)
+        _write(pa.concat_tables([before, table.cast(before.schema)]), Path(path))
+
+
+def overwrite(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
+    """Make a source hold these rows and no others."""
+    path = location(config, source)
+    if isinstance(source.file_format, DeltaFormat):
+        coarse = pa.schema([field.with_type(_microseconds(field.type)) for field in table.schema])
+        write_deltalake(path, table.cast(coarse), mode="overwrite", storage_options=_options(source))
+    elif Path(path).is_dir():
+        before = list(Path(path).rglob("*.parquet"))
+        _write(table, Path(path) / f"part-{uuid.uuid4().hex}.parquet")
+        for file in before:
+            file.unlink()
+    else:
+        _write(table, Path(path))
+
+
+def add_file(config: RepoConfig, folder: DataSource, data: pa.Table | Path, partition_by: list[str] | None) -> None:
+    """Add rows, or the files of a folder, to a folder of Parquet files, split by the values of columns if asked."""
+    table = data if isinstance(data, pa.Table) else pq.read_table(data)
+    pq.write_to_dataset(
+        table,
+        location(config, folder),
+        partition_cols=partition_by,
+        basename_template=f"{uuid.uuid4().hex}-{{i}}.parquet",
+    )
+
+
+def within(kind: pl.DataType, column: str, start: datetime | None, end: datetime | None) -> pl.Expr:
+    """Return the condition that an instant lies in ``[start, end]``, in a form that lets whole row groups be skipped.
+
+    Raises
+    ------
+    BadInput
+        If the column is no timestamp.
+    """
+    if kind != pl.Date and not isinstance(kind, pl.Datetime):
+        raise BadInput(f"column {column!r} is {kind}; an instant must be a timestamp")
+    condition = pl.col(column).is_not_null()
+    zone = kind.time_zone if isinstance(kind, pl.Datetime) else None
+    for bound, before in ((start, False), (end, True)):
+        if bound is not None:
+            utc = bound.astimezone(UTC)
+            limit = pl.lit(utc.replace(tzinfo=None) if zone is None else utc.astimezone(ZoneInfo(zone)))
+            condition &= pl.col(column) <= limit if before else pl.col(column) >= limit
+    return condition
+
+
+def exists(config: RepoConfig, source: DataSource) -> bool:
+    """Return whether something is stored where a source points."""
+    path = location(config, source)
+    if isinstance(source.file_format, DeltaFormat):
+        return DeltaTable.is_deltatable(path, storage_options=_options(source))
+    return Path(path).exists()
+
+
+def plain(frame: pl.DataFrame) -> pa.Table:
+    """Return a frame as an Arrow table with the types that Feast knows: ``string``, not ``large_string``."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(pa.schema([field.with_type(_small(field.type)) for field in table.schema]))
+
+
+def _small(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind):
+        return pa.binary()
+    if pa.types.is_dictionary(kind):
+        return _small(kind.value_type)
+    if pa.types.is_large_list(kind):
+        return pa.list_(_small(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_small(field.type)) for field in kind])
+    return kind
+
+
+def _microseconds(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp("us", kind.tz) if pa.types.is_timestamp(kind) else kind
+
+
+def _options(source: FileSource) -> dict[str, str] | None:
+    given = source.resolve_credentials() or {}
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION")
+    options = {name: given[name] for name in names if given.get(name)}
+    if source.s3_endpoint_override:
+        options["AWS_ENDPOINT_URL"] = source.s3_endpoint_override
+    return options or None
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    pq.write_table(table, unfinished)
+    os.replace(unfinished, path)

@@ -1,0 +1,436 @@
+"""The one door to features: history for training, windows, and the newest window online."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+import filelock
+import numpy as np
+import polars as pl
+from feast import FeatureService, FeatureStore, FeatureView
+from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_operations import extract_objects_for_apply_delete
+
+from backsight_features.clocks import UTC_US, utc_now
+from backsight_features.errors import BadInput, Busy, HeaderMismatch, Missing
+from backsight_features.store.definitions import PACKED, max_age_of, patience, timeframe_of, window_view_name
+from backsight_features.store.online import OnlineWindow, admit
+from backsight_features.store.packed import PackedWindow, digest, pack, unpack
+from backsight_features.store.repository import configuration, definitions
+from backsight_features.store.sources import NoTable
+from backsight_features.windows import Windows, windows
+from backsight_features.workspace import Workspace
+
+_LOCK_WAIT_SECONDS: Final = 10.0
+
+Outcome = Literal["written", "corrected", "unchanged", "kept"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWindow:
+    """What became of the window of one symbol.
+
+    Parameters
+    ----------
+    symbol : str
+        Whose window.
+    outcome : str
+        ``written``; ``corrected``, in place of one of the same instants with other content; ``unchanged``; or
+        ``kept``, because what is online is newer.
+    observed_at, available_at : datetime
+        Of the window that was made: the close of its newest slot, and when its last state became known.
+    """
+
+    symbol: str
+    outcome: Outcome
+    observed_at: datetime
+    available_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a call of `Store.publish` did.
+
+    Parameters
+    ----------
+    service : str
+        Whose features.
+    length : int
+        L, the slots of each window.
+    at : datetime
+        The instant as of which the windows were made.
+    windows : tuple of PublishedWindow
+        One per symbol, ordered by symbol.
+    """
+
+    service: str
+    length: int
+    at: datetime
+    windows: tuple[PublishedWindow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Service:
+    """A service of the registry, with what is derived from it."""
+
+    definition: FeatureService
+    features: tuple[str, ...]
+    timeframe: timedelta
+    max_ages: dict[str, timedelta]
+    first_view: FeatureView
+    window_view: FeatureView
+
+
+class Store:
+    """A feature repo over the feature tables of a workspace.
+
+    Parameters
+    ----------
+    repo : Path
+        The folder of ``feature_store.yaml``.
+    workspace : Workspace
+        Its root stands for ``BACKSIGHT_HOME`` in the settings of the repo.
+    """
+
+    def __init__(self, repo: Path, workspace: Workspace) -> None:
+        self._repo = repo
+        self._workspace = workspace
+        self._services: dict[str, _Service] = {}
+
+    def apply(self) -> tuple[str, ...]:
+        """Write the definitions of the repo to the registry and prepare the online store; repeatable.
+
+        Returns
+        -------
+        tuple of str
+            Names of the services that there are now.
+        """
+        contents = definitions(self._repo, self._feast.project)
+        registry, project = self._feast.registry, self._feast.project
+        added, removed, _, _ = extract_objects_for_apply_delete(project, registry, contents)
+        self._feast.apply(added, objects_to_delete=removed, partial=False)
+        self._services.clear()
+        return tuple(sorted(service.name for service in registry.list_feature_services(project)))
+
+    def history(self, entities: pl.DataFrame, service: str) -> pl.DataFrame:
+        """Return the rows with the features as they were known at each row's instant.
+
+        Parameters
+        ----------
+        entities : pl.DataFrame of shape (n, 2 or more)
+            ``symbol``, ``event_timestamp`` (UTC, microseconds), and columns that ride along.
+        service : str
+            Whose features.
+
+        Returns
+        -------
+        pl.DataFrame of shape (n, columns + F)
+            In the order given; null where nothing was known, or nothing recent enough.
+        """
+        definition = self._service(service).definition
+        job = self._feast.get_historical_features(entity_df=entities.to_pandas(), features=definition)
+        found = pl.DataFrame(pl.from_arrow(job.to_arrow()))
+        return found.with_columns(pl.col(name).cast(kind) for name, kind in entities.schema.items())
+
+    def instants(
+        self,
+        service: str,
+        symbol: str | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> pl.DataFrame:
+        """Return the bar grid: the instants at which a service has a state.
+
+        Parameters
+        ----------
+        service : str
+            Whose grid.
+        symbol : str, optional
+            All symbols unless given.
+        start, end : datetime, optional
+            Bounds of the instants, both included.
+
+        Returns
+        -------
+        pl.DataFrame of shape (n, 3)
+            ``symbol``, ``observed_at`` (the newest bar close known then), ``available_at`` (the instant), ordered by
+            symbol and instant.
+
+        Raises
+        ------
+        BadInput
+            If no features have been built, or the symbol is none of those that have features.
+        """
+        view = self._service(service).first_view
+        try:
+            job = self._feast.provider.offline_store.pull_all_from_table_or_query(
+                config=self._feast.config,
+                data_source=view.batch_source,
+                join_key_columns=["symbol"],
+                feature_name_columns=["observed_at"],
+                timestamp_field="available_at",
+                start_date=start,
+                end_date=end,
+            )
+            grid = pl.DataFrame(pl.from_arrow(job.to_arrow()))
+        except NoTable as error:
+            raise BadInput(f"{error}; run `backsight build`") from error
+        grid = grid.cast({"observed_at": UTC_US, "available_at": UTC_US}).sort("symbol", "available_at")
+        if symbol is not None:
+            known = grid["symbol"].unique().sort()
+            grid = grid.filter(pl.col("symbol") == symbol)
+            if grid.is_empty() and start is None and end is None:
+                raise BadInput(f"no features of {symbol!r}; there are {', '.join(known) or 'none'}")
+        return grid
+
+    def windows(
+        self,
+        service: str,
+        symbols: Sequence[str],
+        at: pl.DataFrame | None = None,
+        *,
+        length: int,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Windows:
+        """Return windows as they were known at their instants.
+
+        Parameters
+        ----------
+        service : str
+            Whose features.
+        symbols : sequence of str
+            Whose windows.
+        at : pl.DataFrame of shape (n, 2), optional
+            ``symbol`` and ``at`` (UTC, microseconds) of each window; else every instant of the grid in
+            ``[start, end]``.
+        length : int
+            L, the number of slots.
+        start, end : datetime, optional
+            Bounds of the instants where `at` is not given; the slots may lie before.
+
+        Raises
+        ------
+        BadInput
+            If a symbol has no features, or as `windows.windows` says.
+        """
+        known = self._service(service)
+        grid = pl.concat([self.instants(service, symbol) for symbol in symbols])
+        if at is None:
+            asked = grid.select("symbol", at="available_at")
+            at = asked.filter(pl.col("at").is_between(start or asked["at"].min(), end or asked["at"].max()))
+        grid = grid.filter(pl.col("available_at") <= at["at"].max())
+        return windows(
+            self._states(grid, service),
+            at,
+            length=length,
+            timeframe=known.timeframe,
+            features=known.features,
+        )
+
+    def publish(self, service: str, *, length: int, at: datetime | None = None) -> Published:
+        """Write the newest window of every symbol, as known at an instant, to the online store.
+
+        One window is written at once or not at all. What is online is never replaced by something older; something
+        of the same instants with other content replaces it. Safe to repeat, and to break off.
+
+        Parameters
+        ----------
+        service : str
+            Whose features.
+        length : int
+            L, the number of slots.
+        at : datetime, optional
+            Tz-aware; now unless given. Nothing that became known later is published.
+
+        Raises
+        ------
+        Busy
+            If another process is publishing.
+        BadInput
+            If nothing was known at the instant.
+        """
+        at = (at or utc_now()).astimezone(UTC)
+        known = self._service(service)
+        grid = self.instants(service, end=at)
+        if grid.is_empty():
+            raise BadInput(f"service {service!r} has no features known at {at:%Y-%m-%dT%H:%M:%SZ}; nothing to publish")
+        newest = pl.col("observed_at").max().over("symbol")
+        grid = grid.filter(pl.col("observed_at") > newest - length * known.timeframe)
+        asked = grid.select("symbol").unique().sort("symbol").with_columns(at=pl.lit(at, UTC_US))
+        cut = windows(
+            self._states(grid, service), asked, length=length, timeframe=known.timeframe, features=known.features
+        )
+        stamps = np.append(cut.row_available_at, np.datetime64("NaT"))
+        done = []
+        with self._publishing():
+            for i, symbol in enumerate(cut.symbol):
+                window = PackedWindow(
+                    digest=digest(cut.features),
+                    values=cut.rows[cut.index[i]],
+                    slot_available_at=stamps[cut.index[i]],
+                    available_at=cut.available_at[i],
+                    observed_at=cut.observed_at[i],
+                    timeframe=cut.timeframe,
+                )
+                done.append(
+                    PublishedWindow(
+                        symbol=symbol,
+                        outcome=self._write(known, symbol, window),
+                        observed_at=_utc(window.observed_at),
+                        available_at=_utc(window.available_at),
+                    )
+                )
+        return Published(service=service, length=length, at=at, windows=tuple(done))
+
+    def online(self, service: str, symbol: str, *, at: datetime, max_age: timedelta | None = None) -> OnlineWindow:
+        """Return the newest window of a symbol, if it may be used at an instant.
+
+        Parameters
+        ----------
+        service, symbol : str
+            Whose window.
+        at : datetime
+            The instant of use, tz-aware.
+        max_age : timedelta, optional
+            How old the close of the newest bar may be; two bars and five minutes unless given.
+
+        Raises
+        ------
+        Missing
+            If nothing was published for the symbol.
+        Stale, FutureStamped, NonFinite, HeaderMismatch
+            If what was published must not be used; see `online.admit`.
+        """
+        known = self._service(service)
+        data = self._read(known, symbol)
+        if data is None:
+            raise Missing(f"no {service} window of {symbol!r} is online; {self._hint(known)}")
+        try:
+            window = unpack(data)
+        except HeaderMismatch as error:
+            raise HeaderMismatch(f"{service} window of {symbol!r}: {error}") from error
+        return admit(
+            window,
+            service=service,
+            symbol=symbol,
+            features=known.features,
+            timeframe=known.timeframe,
+            at=at,
+            max_age=patience(known.timeframe) if max_age is None else max_age,
+            max_ages=known.max_ages,
+        )
+
+    @cached_property
+    def _feast(self) -> FeatureStore:
+        return FeatureStore(config=configuration(self._repo, {"BACKSIGHT_HOME": str(self._workspace.root.absolute())}))
+
+    def _service(self, name: str) -> _Service:
+        """Return a service of the registry, looked up once: a registry that was read from a file does not change."""
+        if name not in self._services:
+            self._services[name] = self._look_up(name)
+        return self._services[name]
+
+    def _look_up(self, name: str) -> _Service:
+        feast = self._feast
+        try:
+            definition = feast.get_feature_service(name)
+            view = feast.get_feature_view(window_view_name(name))
+        except (FeatureServiceNotFoundException, FeatureViewNotFoundException):
+            names = sorted(service.name for service in feast.list_feature_services())
+            what = f"there are {', '.join(names)}" if names else "the registry is empty; run `backsight apply`"
+            raise BadInput(f"no service {name!r} with a window view; {what}") from None
+        step = timeframe_of(definition)
+        if step is None:
+            raise BadInput(f"service {name!r} names no timeframe; give it a tag such as timeframe: 1h")
+        fields = [field for projection in definition.feature_view_projections for field in projection.features]
+        return _Service(
+            definition=definition,
+            features=tuple(field.name for field in fields),
+            timeframe=step,
+            max_ages={field.name: age for field in fields if (age := max_age_of(field))},
+            first_view=feast.get_feature_view(definition.feature_view_projections[0].name),
+            window_view=view,
+        )
+
+    def _states(self, grid: pl.DataFrame, service: str) -> pl.DataFrame:
+        """Return the features at instants of the grid, through Feast's history."""
+        return self.history(grid.rename({"available_at": "event_timestamp"}), service).rename(
+            {"event_timestamp": "available_at"}
+        )
+
+    def _read(self, service: _Service, symbol: str) -> bytes | None:
+        feast = self._feast
+        try:
+            [(_, fields)] = feast.provider.online_read(feast.config, service.window_view, [_key(symbol)], [PACKED])
+        except sqlite3.OperationalError as error:
+            raise Missing(
+                f"the online store has no place for {service.definition.name}; run `backsight apply`"
+            ) from error
+        # Redis gives an empty value where there is none.
+        return fields[PACKED].bytes_val or None if fields and PACKED in fields else None
+
+    def _write(self, service: _Service, symbol: str, window: PackedWindow) -> Outcome:
+        before = self._read(service, symbol)
+        data = pack(window)
+        outcome: Outcome = "written"
+        if before == data:
+            return "unchanged"
+        if before is not None:
+            held = _stamps(before)
+            ours = (window.observed_at, window.available_at)
+            if held is not None and held > ours:
+                return "kept"
+            outcome = "written" if held is None or held < ours else "corrected"
+        self._feast.provider.online_write_batch(
+            self._feast.config,
+            service.window_view,
+            [(_key(symbol), {PACKED: Value(bytes_val=data)}, _utc(window.available_at), None)],
+            None,
+        )
+        return outcome
+
+    def _hint(self, service: _Service) -> str:
+        try:
+            symbols = self.instants(service.definition.name)["symbol"].unique().sort()
+        except BadInput:
+            return "publish it first"
+        return f"symbols with features: {', '.join(symbols)}"
+
+    @contextmanager
+    def _publishing(self) -> Iterator[None]:
+        """Let one process publish at a time: to compare and then write is no single step in Feast."""
+        folder = self._workspace.online
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(folder / "publish.lock", timeout=_LOCK_WAIT_SECONDS):
+                yield
+        except filelock.Timeout as error:
+            raise Busy(f"another process is publishing to {folder}; try again later") from error
+
+
+@cache
+def _key(symbol: str) -> EntityKey:
+    return EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=symbol)])
+
+
+def _stamps(data: bytes) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return what orders a stored window in time, or None where it cannot be read and may be replaced."""
+    try:
+        window = unpack(data)
+    except HeaderMismatch:
+        return None
+    return window.observed_at, window.available_at
+
+
+def _utc(stamp: np.datetime64) -> datetime:
+    at: datetime = stamp.astype(datetime)
+    return at.replace(tzinfo=UTC)

@@ -1,0 +1,70 @@
+"""The verbs of the feature store: ``apply`` and ``publish``."""
+
+import json
+from pathlib import Path
+
+import click
+
+from backsight_features.workspace import Workspace
+
+_REPO = click.option(
+    "--repo",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("feature_repo"),
+    show_default=True,
+    help="Folder of feature_store.yaml.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.command()
+@_REPO
+@_JSON
+@click.pass_obj
+def apply(workspace: Workspace, repo: Path, as_json: bool) -> None:
+    """Write the definitions of the feature repo to the registry."""
+    from backsight_features.store import Store
+
+    services = Store(repo, workspace).apply()
+    if as_json:
+        click.echo(json.dumps({"services": services}))
+    else:
+        click.echo(f"services: {', '.join(services)}")
+
+
+@click.command()
+@_REPO
+@click.option("--service", required=True, help="Whose features: forecast_1h, price_1h.")
+@click.option("--length", type=click.IntRange(min=1), required=True, help="Slots of a window.")
+@click.option("--at", metavar="INSTANT", help="As of 2024-03-01 or 2024-03-01T12:00:00Z; now unless given.")
+@_JSON
+@click.pass_obj
+def publish(workspace: Workspace, repo: Path, service: str, length: int, at: str | None, as_json: bool) -> None:
+    """Put the newest window of every symbol online.
+
+    What is online is never replaced by something older.
+    """
+    from backsight_features.clocks import parse_instant, utc_now
+    from backsight_features.store import Store
+
+    instant = parse_instant(at) if at else utc_now()
+    published = Store(repo, workspace).publish(service, length=length, at=instant)
+    if as_json:
+        document = {
+            "service": published.service,
+            "length": published.length,
+            "at": published.at.isoformat(),
+            "windows": [
+                {
+                    "symbol": window.symbol,
+                    "outcome": window.outcome,
+                    "observed_at": window.observed_at.isoformat(),
+                    "available_at": window.available_at.isoformat(),
+                }
+                for window in published.windows
+            ],
+        }
+        click.echo(json.dumps(document))
+    else:
+        for window in published.windows:
+            click.echo(f"{window.symbol}: {window.outcome}, newest bar closed {window.observed_at:%Y-%m-%d %H:%M} UTC")
