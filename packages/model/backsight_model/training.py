@@ -1,0 +1,288 @@
+"""Training sets: windows, what came after each, and the manifest that rebuilds them."""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from backsight_features.bars import BarSeries, read
+from backsight_features.clocks import parse_instant, to_us
+from backsight_features.errors import BadInput
+from backsight_features.lake import Lake
+from backsight_features.windows import Windows
+from deltalake import DeltaTable
+
+from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
+from backsight_model.baselines import HAR_TERMS, LAST_BAR, LAST_DAY
+from backsight_model.target import ahead
+
+if TYPE_CHECKING:
+    from backsight_features.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """n samples in time order: what was known at an instant, and what came.
+
+    Attributes
+    ----------
+    windows : Windows
+        The n windows, and only the rows they use.
+    log_rv : ndarray of shape (n,)
+        Log realised variance over the next `horizon` bars.
+    log_return : ndarray of shape (n,)
+        Log return over the next `horizon` bars.
+    label_at : ndarray of shape (n,), datetime64[us]
+        Instant from which the label was known.
+    horizon : int
+        Number of bars that a label reaches ahead.
+    left_out : dict of str to int
+        How many instants gave no sample, by reason in words.
+    """
+
+    windows: Windows
+    log_rv: FloatArray
+    log_return: FloatArray
+    label_at: TimeArray
+    horizon: int
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.log_rv)
+
+    @property
+    def at(self) -> TimeArray:
+        """Instant of each sample, shape (n,)."""
+        return self.windows.at
+
+    @property
+    def up(self) -> BoolArray:
+        """Whether the price rose over the horizon, shape (n,)."""
+        return self.log_return > 0
+
+    @property
+    def har_terms(self) -> FloatArray:
+        """The HAR terms known at each instant, shape (n, 3)."""
+        return np.column_stack([self.newest(name) for name in HAR_TERMS])
+
+    @property
+    def last_log_rv(self) -> FloatArray:
+        """Log realised variance of the last 24 bars, brought to the length of the horizon: shape (n,)."""
+        return self.newest(HAR_TERMS[0]) + float(np.log(self.horizon / 24))
+
+    @property
+    def last_day_up(self) -> BoolArray:
+        """Whether the price rose over the last 24 bars, shape (n,)."""
+        return self.newest(LAST_DAY) > 0
+
+    @property
+    def last_bar_down(self) -> BoolArray:
+        """Whether the price fell in the last bar, shape (n,)."""
+        return self.newest(LAST_BAR) < 0
+
+    def newest(self, feature: str) -> FloatArray:
+        """Return a feature in the newest slot of each window, shape (n,)."""
+        column = self.windows.features.index(feature)
+        values: FloatArray = self.windows.rows[self.windows.index[:, -1], column].astype(np.float64)
+        return values
+
+    def sha256(self) -> str:
+        """Return the digest of everything that a model learns from: values, places, instants and labels."""
+        digest = hashlib.sha256(repr((self.windows.features, self.windows.timeframe, self.horizon)).encode())
+        rows = np.where(np.isnan(self.windows.rows), np.float32(np.nan), self.windows.rows)
+        for part in (rows, self.windows.index, self.at, self.log_rv, self.log_return, self.label_at):
+            digest.update(repr((part.shape, part.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+
+def label(windows: Windows, bars: pl.DataFrame, *, horizon: int) -> TrainingSet:
+    """Return the samples that some windows and the bars that followed them make.
+
+    An instant gives no sample where its newest slot has no state, a HAR term was not yet defined, or not
+    every bar up to the horizon exists; each is counted.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of one symbol.
+    bars : DataFrame with `observed_at`, `available_at`, `close`
+        All stored versions of the bars of the series.
+    horizon : int
+        Bars ahead.
+
+    Raises
+    ------
+    BadInput
+        Where a feature that the baselines need is absent, or no sample remains.
+    """
+    absent = [name for name in (*HAR_TERMS, LAST_DAY, LAST_BAR) if name not in windows.features]
+    if absent:
+        raise BadInput(f"features {', '.join(absent)} are absent; the service needs them for its baselines")
+    outcomes = ahead(bars, windows.observed_at, horizon=horizon, timeframe=windows.timeframe)
+    gap = len(windows.rows) - 1
+    newest = windows.index[:, -1]
+    no_bar = newest == gap
+    columns = [windows.features.index(name) for name in HAR_TERMS]
+    no_history = ~no_bar & np.isnan(windows.rows[newest][:, columns]).any(axis=1)
+    no_label = ~no_bar & ~no_history & np.isnat(outcomes.label_at)
+    keep = np.flatnonzero(~(no_bar | no_history | no_label))
+    if len(keep) == 0:
+        raise BadInput(
+            f"{len(newest)} instants and no sample: {no_bar.sum()} without a bar, {no_history.sum()} without history "
+            f"for {HAR_TERMS[-1]}, {no_label.sum()} without all {horizon} bars ahead"
+        )
+    keep = keep[np.argsort(windows.at[keep], kind="stable")]
+    return TrainingSet(
+        windows=_compact(windows, keep),
+        log_rv=outcomes.log_rv[keep],
+        log_return=outcomes.log_return[keep],
+        label_at=outcomes.label_at[keep],
+        horizon=horizon,
+        left_out={
+            "no bar at the instant": int(no_bar.sum()),
+            "history too short or broken": int(no_history.sum()),
+            "a bar ahead is missing": int(no_label.sum()),
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What rebuilds a training set byte for byte, and the digest that says whether it did.
+
+    Attributes
+    ----------
+    series, service : str
+        The bars that labels come from, and the feature service that windows come from.
+    length, horizon, seed : int
+        Slots per window, bars ahead, and the seed of the run.
+    ingested_until : str
+        ISO instant; bars written later are left out.
+    last_at : str
+        ISO instant of the last sample; instants after it are left out.
+    bars_version : int or None
+        Version of the lake's bars table when it was read.
+    feature_versions : dict of str to int
+        Version of each feature table when it was read.
+    scorer : str
+        Which model scored the texts.
+    code : str
+        Version of this package.
+    samples : int
+    sha256 : str
+        Of the training set.
+    """
+
+    series: str
+    service: str
+    length: int
+    horizon: int
+    seed: int
+    ingested_until: str
+    last_at: str
+    bars_version: int | None
+    feature_versions: dict[str, int]
+    scorer: str
+    code: str
+    samples: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def collect(
+    store: "Store",
+    lake: Lake,
+    series: BarSeries,
+    *,
+    service: str,
+    length: int,
+    horizon: int,
+    ingested_until: datetime,
+    last_at: datetime | None = None,
+) -> TrainingSet:
+    """Return the training set of a service at every instant of its bar grid.
+
+    Parameters
+    ----------
+    store : Store
+        Serves the windows.
+    lake : Lake
+        Holds the bars that labels are made of.
+    series : BarSeries
+        Which bars.
+    service : str
+        Which features.
+    length : int
+        Slots per window.
+    horizon : int
+        Bars ahead.
+    ingested_until : datetime
+        Bars written later are left out.
+    last_at : datetime, optional
+        Instants after it are left out.
+    """
+    windows = store.windows(service, [series.symbol], length=length)
+    if last_at is not None:
+        windows = _compact(windows, np.flatnonzero(windows.at <= np.datetime64(to_us(last_at), "us")))
+    return label(windows, read(lake, series, ingested_until=ingested_until), horizon=horizon)
+
+
+def rebuild(manifest: Manifest, store: "Store", lake: Lake) -> TrainingSet:
+    """Return the training set that a manifest describes.
+
+    Raises
+    ------
+    BadInput
+        Where what is stored no longer gives the same bytes.
+    """
+    data = collect(
+        store,
+        lake,
+        BarSeries.parse(manifest.series),
+        service=manifest.service,
+        length=manifest.length,
+        horizon=manifest.horizon,
+        ingested_until=parse_instant(manifest.ingested_until),
+        last_at=parse_instant(manifest.last_at),
+    )
+    digest = data.sha256()
+    if digest != manifest.sha256:
+        raise BadInput(
+            f"the training set has sha256 {digest[:12]}, its manifest says {manifest.sha256[:12]}; build the feature "
+            f"tables from facts ingested until {manifest.ingested_until}"
+        )
+    return data
+
+
+def table_versions(features: Path) -> dict[str, int]:
+    """Return the version of every feature table in a folder."""
+    tables = sorted(path.parent for path in features.glob("*/_delta_log"))
+    return {path.name: DeltaTable(str(path)).version() for path in tables}
+
+
+def _compact(windows: Windows, keep: IntArray) -> Windows:
+    """Return some of the windows with only the rows they use, so that unused rows change no digest."""
+    index = windows.index[keep]
+    gap = len(windows.rows) - 1
+    used = np.unique(index)
+    used = used[used != gap]
+    place = np.full(gap + 1, len(used), dtype=np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    return replace(
+        windows,
+        rows=np.concatenate([windows.rows[used], windows.rows[gap:]]),
+        index=place[index],
+        at=windows.at[keep],
+        observed_at=windows.observed_at[keep],
+        available_at=windows.available_at[keep],
+        symbol=windows.symbol[keep],
+        row_available_at=windows.row_available_at[used],
+    )

@@ -1,0 +1,171 @@
+"""The verdict: what the walk proved, in numbers and in words that follow from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
+from backsight_model.proof import LEVEL, Claim, Comparison, Directional, compare, judge, pesaran_timmermann
+from backsight_model.training import TrainingSet
+from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
+
+LAGS_PER_HORIZON = 4
+TARGETS = ("volatility", "direction")
+UNITS = {"volatility": "mean squared error of log realised variance", "direction": "log loss of P(up)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What every forecaster lost at every instant of a walk, m instants in time order.
+
+    Attributes
+    ----------
+    service : str
+        Whose features the model read.
+    at : ndarray of shape (m,), datetime64[us]
+    fold : ndarray of shape (m,)
+    volatility : dict of str to ndarray of shape (m,)
+        Squared error of log realised variance, by forecaster.
+    qlike : dict of str to ndarray of shape (m,)
+        QLIKE of the variance, ``RV / F - log(RV / F) - 1`` (Patton 2011), by forecaster.
+    direction : dict of str to ndarray of shape (m,)
+        Log loss of P(up), by forecaster.
+    hit : dict of str to ndarray of shape (m,)
+        Whether the likelier sign came, by forecaster.
+    lag : int
+        Lags to count in tests, in rows.
+    """
+
+    service: str
+    at: TimeArray
+    fold: IntArray
+    volatility: dict[str, FloatArray]
+    qlike: dict[str, FloatArray]
+    direction: dict[str, FloatArray]
+    hit: dict[str, BoolArray]
+    lag: int
+
+    def of(self, target: str) -> dict[str, FloatArray]:
+        """Return the losses that decide a target's claim."""
+        return self.volatility if target == "volatility" else self.direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was proven.
+
+    Attributes
+    ----------
+    claims : tuple of Claim
+        ``volatility`` and ``direction``, then the same for full over price-only where that was compared.
+    comparisons : dict of str to tuple of Comparison
+        The model against every other forecaster, by target, uncorrected: for reading, not for claiming.
+    directional : Directional
+        Do the forecast signs go with the signs that came, uncorrected.
+    """
+
+    claims: tuple[Claim, ...]
+    comparisons: dict[str, tuple[Comparison, ...]]
+    directional: Directional
+
+    @property
+    def proven(self) -> dict[str, bool]:
+        """Whether there is skill, by target."""
+        return {claim.name: claim.proven for claim in self.claims if claim.name in TARGETS}
+
+    @property
+    def word(self) -> str:
+        """``skill`` where any target is proven, else ``no skill``."""
+        return "skill" if any(self.proven.values()) else "no skill"
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict in words: one sentence over all, and one per claim."""
+        proven = [target for target, held in self.proven.items() if held]
+        overall = f"skill in {' and '.join(proven)}" if proven else "no skill"
+        return (f"Verdict: {overall}.", *(sentence(claim, len(self.claims)) for claim in self.claims))
+
+
+def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
+    """Return what every forecaster of a walk lost."""
+    log_rv, up = data.log_rv[walked.samples], data.up[walked.samples]
+    return Losses(
+        service=service,
+        at=data.at[walked.samples],
+        fold=walked.fold,
+        volatility={name: np.square(log_rv - forecast) for name, forecast in walked.log_rv.items()},
+        qlike={
+            # Regressions forecast the mean of the log, half a residual variance below the log of the mean.
+            name: _qlike(log_rv - forecast - (0.0 if name == "persistence" else 0.5) * walked.residual_variance)
+            for name, forecast in walked.log_rv.items()
+        },
+        direction={name: -np.log(np.where(up, forecast, 1.0 - forecast)) for name, forecast in walked.p_up.items()},
+        hit={name: (forecast > 0.5) == up for name, forecast in walked.p_up.items()},
+        lag=LAGS_PER_HORIZON * data.horizon,
+    )
+
+
+def decide(full: Losses, p_up: FloatArray, came_up: BoolArray, price_only: Losses | None = None) -> Verdict:
+    """Return the verdict on the model that reads the full service.
+
+    Parameters
+    ----------
+    full : Losses
+        Of the service on trial.
+    p_up, came_up : ndarray of shape (m,)
+        The model's forecasts and the signs that came.
+    price_only : Losses, optional
+        Of the service it is compared with; paired on the instants that both have.
+    """
+    references = {"volatility": VOLATILITY_REFERENCES, "direction": DIRECTION_REFERENCES}
+    comparisons = {
+        target: tuple(
+            compare(full.of(target)[MODEL], loss, lag=full.lag, model=MODEL, reference=name)
+            for name, loss in full.of(target).items()
+            if name != MODEL
+        )
+        for target in TARGETS
+    }
+    claims = {
+        target: tuple(one for one in comparisons[target] if one.reference in references[target]) for target in TARGETS
+    }
+    if price_only is not None:
+        _, here, there = np.intersect1d(full.at, price_only.at, return_indices=True)
+        for target in TARGETS:
+            claims[f"{target}: {full.service} over {price_only.service}"] = (
+                compare(
+                    full.of(target)[MODEL][here],
+                    price_only.of(target)[MODEL][there],
+                    lag=full.lag,
+                    model=full.service,
+                    reference=price_only.service,
+                ),
+            )
+    return Verdict(
+        claims=judge(claims),
+        comparisons=comparisons,
+        directional=pesaran_timmermann(p_up > 0.5, came_up, lag=full.lag),
+    )
+
+
+def sentence(claim: Claim, claims: int) -> str:
+    """Return a claim in words.
+
+    The word comes from the corrected p-value, the numbers from the hardest comparison, and where nothing
+    is proven it says what the sample could have shown.
+    """
+    hardest = claim.hardest
+    unit = UNITS[claim.name.split(":")[0]]
+    share = 100.0 / abs(hardest.reference_loss)
+    change = f"{abs(hardest.gain) * share:.2f} % {'below' if hardest.gain > 0 else 'above'} that of {hardest.reference}"
+    interval = f"gain [{hardest.low * share:.2f}, {hardest.high * share:.2f}] %"
+    chance = f"p = {claim.adjusted:.4f} after correction for {claims} claims"
+    said = f"{claim.name}: {'skill' if claim.proven else 'no skill'}. The {unit} is {change} ({interval}, {chance})"
+    if claim.proven:
+        return f"{said}."
+    seen = f"{hardest.detectable * share:.2f} %"
+    return f"{said}; with {hardest.count} instants a true gain under {seen} would mostly go unseen at {LEVEL:.0%}."
+
+
+def _qlike(log_ratio: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(log_ratio) - log_ratio - 1.0, dtype=np.float64)

@@ -1,0 +1,89 @@
+"""Made-up worlds in which it is known what can be forecast."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from backsight_features.windows import Windows, windows
+from backsight_model.training import TrainingSet, label
+
+HOUR = timedelta(hours=1)
+START = np.datetime64("2023-01-01T00:00:00", "us")
+DELAY = np.timedelta64(15, "s")
+
+
+def slow(rng: np.random.Generator, n: int, half_life: float) -> np.ndarray:
+    """A series of unit variance that forgets half of itself in `half_life` hours."""
+    keep = 0.5 ** (1 / half_life)
+    kernel = keep ** np.arange(int(12 * half_life) + 1)
+    shocks = rng.standard_normal(n + len(kernel) - 1)
+    return np.sqrt(1 - keep**2) * np.convolve(shocks, kernel, mode="valid")
+
+
+def total_over(cumulative: np.ndarray, hours: int) -> np.ndarray:
+    out = np.full(len(cumulative) - 1, np.nan)
+    out[hours - 1 :] = cumulative[hours:] - cumulative[:-hours]
+    return out
+
+
+def make_bars(seed: int, hours: int, drift: float, turbulence: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return hourly bars and feature states; `sentiment_24h` moves drift and volatility as strongly as asked."""
+    rng = np.random.default_rng(seed)
+    sentiment = slow(rng, hours, 24)
+    known = np.concatenate([[0.0], sentiment[:-1]])
+    deviation = 0.006 * np.exp(0.5 * slow(rng, hours, 96) + turbulence * known)
+    moves = deviation * (rng.standard_normal(hours) + drift * known)
+    sums, squares = np.concatenate([[0.0], np.cumsum(moves)]), np.concatenate([[0.0], np.cumsum(moves**2)])
+    close_at = START + np.arange(1, hours + 1) * np.timedelta64(1, "h")
+    clocks = {
+        "observed_at": pl.Series(close_at).dt.replace_time_zone("UTC"),
+        "available_at": pl.Series(close_at + DELAY).dt.replace_time_zone("UTC"),
+    }
+    values = {
+        "ret_log_1h": moves,
+        "ret_log_24h": total_over(sums, 24),
+        **{f"log_rv_{span}h": np.log(total_over(squares, span)) for span in (24, 120, 528)},
+        **{f"nothing_{half}h": slow(rng, hours, half) for half in (3, 10, 30, 100)},
+        "sentiment_24h": sentiment + 0.2 * rng.standard_normal(hours),
+    }
+    states = pl.DataFrame({"symbol": ["BTC-USD"] * hours, **clocks, **values})
+    bars = pl.DataFrame({**clocks, "close": 20_000.0 * np.exp(sums[1:])})
+    return bars, states.with_columns(pl.col(list(values)).cast(pl.Float32).fill_nan(None))
+
+
+def make_windows(states: pl.DataFrame, length: int) -> Windows:
+    names = [name for name in states.columns if name not in ("symbol", "observed_at", "available_at")]
+    return windows(states, length=length, timeframe=HOUR, features=names)
+
+
+@pytest.fixture(scope="session")
+def world() -> Callable[..., TrainingSet]:
+    """Return a function that makes a labelled training set with a known signal in it."""
+
+    def make(
+        seed: int,
+        *,
+        hours: int = 3000,
+        drift: float = 0.0,
+        turbulence: float = 0.0,
+        length: int = 24,
+        horizon: int = 24,
+    ) -> TrainingSet:
+        bars, states = make_bars(seed, hours, drift, turbulence)
+        return label(make_windows(states, length), bars, horizon=horizon)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bars_and_states() -> Callable[[int, int], tuple[pl.DataFrame, pl.DataFrame]]:
+    """Return a function that makes the facts of a world without signal: bars, and the states known from them."""
+    return lambda seed, hours: make_bars(seed, hours, 0.0, 0.0)
+
+
+@pytest.fixture(scope="session")
+def cut() -> Callable[[pl.DataFrame, int], Windows]:
+    """Return a function that cuts windows from states."""
+    return make_windows
