@@ -1,0 +1,1 @@
+"""A made-up world whose relation between texts, macro series and prices is known, to try everything else on."""

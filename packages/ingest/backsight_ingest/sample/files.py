@@ -1,0 +1,163 @@
+"""The raw files of the world, as their publishers' users have them, with the faults of real ones."""
+
+import csv
+import gzip
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from backsight_ingest.sample.dirt import gaps, spoil
+from backsight_ingest.sample.draws import draws
+from backsight_ingest.sample.macro import Macro
+from backsight_ingest.sample.prices import Bars
+from backsight_ingest.sample.writing import Written
+
+_GAPS: Final = (3, 5, 2, 30, 4, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file of the world.
+
+    Parameters
+    ----------
+    name : str
+        Its path below the world's folder.
+    content : bytes
+        As written, gzip where the name ends in .gz.
+    lines : int
+        Lines of data, sound or not.
+    faults : dict of str to int
+        What is wrong or peculiar in how many of them.
+    """
+
+    name: str
+    content: bytes
+    lines: int
+    faults: dict[str, int]
+
+
+def bars(seed: int, made: Bars, zero: datetime, first: int) -> File:
+    """Return the hourly bars from hour ``first`` on as comma separated text, stamped at their open.
+
+    Parameters
+    ----------
+    seed : int
+        Of the world.
+    made : Bars
+        Of the hours from ``zero`` on.
+    zero : datetime
+        Start of hour 0.
+    first : int
+        Index of the first hour that is written.
+    """
+    rng = draws(seed, "faults of bars")
+    hours = len(made.close) - first
+    kept = gaps(rng, hours, _GAPS)
+    at = np.datetime64(zero.replace(tzinfo=None), "us") + np.arange(first, first + hours) * np.timedelta64(1, "h")
+    table = pl.DataFrame(
+        {
+            "datetime": pl.Series(at).dt.strftime("%Y-%m-%d %H:%M:%S"),
+            "open": made.open[first:],
+            "high": made.high[first:],
+            "low": made.low[first:],
+            "close": made.close[first:],
+            "volume": made.volume[first:],
+        }
+    ).filter(kept)
+    header, *lines = table.write_csv().splitlines()
+    dirty = spoil(
+        rng,
+        lines,
+        {
+            "price is nan": (2, lambda line: _cell(line, 1, "nan")),
+            "high below low": (2, lambda line: _cell(line, 2, "1.0")),
+            "price is no number": (2, lambda line: _cell(line, 4, "n/a")),
+            "line cut short": (2, lambda line: line[: line.index(",", 25)]),
+        },
+        repeats=6,
+    )
+    faults = {"missing hours": int((~kept).sum()), "gaps": len(_GAPS), **dirty.counts}
+    return _packed("bars/BTCUSDT_1h.csv.gz", [header, *dirty.lines], faults)
+
+
+def news(seed: int, written: Written) -> File:
+    """Return the articles as semicolon separated text, newest first."""
+    header, *lines = written.rows.reverse().write_csv(separator=";").splitlines()
+    dirty = spoil(
+        draws(seed, "faults of news"),
+        lines,
+        {
+            "line cut short": (3, lambda line: line[: line.index(";", 20)]),
+            "date is no date": (3, lambda line: _cell(line, 0, "yesterday", ";")),
+            "date is empty": (2, lambda line: _cell(line, 0, "", ";")),
+            "neither title nor text": (2, lambda line: _cell(_cell(line, 4, "", ";"), 5, "", ";")),
+        },
+        repeats=len(lines) // 120,
+    )
+    return _packed("news/cryptonews.csv.gz", [header, *dirty.lines], written.counts | dirty.counts)
+
+
+def posts(seed: int, written: Written) -> list[File]:
+    """Return the posts as JSON lines, a file per channel."""
+    made = []
+    for (channel,), rows in written.rows.group_by("subreddit", maintain_order=True):
+        lines = rows.write_ndjson().splitlines()
+        dirty = spoil(
+            draws(seed, f"faults of {channel}"),
+            lines,
+            {
+                "line cut short": (2, lambda line: line[:40]),
+                "created is nan": (2, lambda line: line.replace('"created_utc":', '"created_utc":"nan","was":', 1)),
+            },
+            repeats=len(lines) // 100,
+        )
+        text = pl.col("selftext")
+        counts = {
+            "removed": rows.filter(text == "[removed]").height,
+            "link only": rows.filter(text == "").height,
+        }
+        made.append(_packed(f"posts/{str(channel).lower()}.jsonl.gz", dirty.lines, counts | dirty.counts))
+    return made
+
+
+def macro(series: Macro) -> list[File]:
+    """Return the monthly series with their vintages in one file, and each daily one in its own."""
+    made = [_packed("macro/vintages.csv.gz", series.vintages.write_csv().splitlines(), {"revisions": series.revisions})]
+    for name, table in series.daily.items():
+        lines = table.write_csv().splitlines()
+        empty = table["value"].null_count()
+        made.append(_plain(f"macro/daily/{name}.csv", lines, {"empty": empty}))
+    return made
+
+
+def fear_and_greed(table: pl.DataFrame) -> File:
+    """Return the index as comma separated text with a nameless first column."""
+    header, *lines = table.write_csv().splitlines()
+    return _plain("index/fear_and_greed.csv", [header.replace('""', ""), *lines], {})
+
+
+def _cell(line: str, at: int, value: str, separator: str = ",") -> str:
+    """Return a line with one cell replaced."""
+    cells = next(csv.reader([line], delimiter=separator))
+    cells[at] = value
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator="").writerow(cells)
+    return out.getvalue()
+
+
+def _packed(name: str, lines: list[str], faults: dict[str, int]) -> File:
+    plain = _plain(name, lines, faults)
+    # The time in the header would make each run's bytes differ.
+    packed = gzip.compress(plain.content, mtime=0)
+    return File(name=name, content=packed, lines=plain.lines, faults=faults)
+
+
+def _plain(name: str, lines: list[str], faults: dict[str, int]) -> File:
+    content = ("\n".join(lines) + "\n").encode()
+    data = len(lines) if ".jsonl" in name else len(lines) - 1
+    return File(name=name, content=content, lines=data, faults=faults)
