@@ -1,0 +1,242 @@
+"""Files: finding, checking and decoding what was named, before a single row of it is believed.
+
+Everything compressed is decoded into a temporary folder first. A file that breaks off or is damaged is thus refused
+before anything of it is written, and one that unpacks without end is stopped.
+"""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Final
+
+from backsight_features.errors import BadInput
+
+LARGEST_DECODED: Final = 32 * 2**30
+"""Bytes that one file may unpack to."""
+
+_CHUNK: Final = 2**20
+_DECODERS: Final = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+_ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".zip")
+_DAMAGE: Final = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, OSError, RuntimeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A file to read.
+
+    Parameters
+    ----------
+    path : Path
+        Absolute.
+    origin : str
+        As a person knows it.
+    home : Path
+        The folder that it was named in, where a sidecar lies.
+    """
+
+    path: Path
+    origin: str
+    home: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One decoded text.
+
+    Parameters
+    ----------
+    path : Path
+        Where its bytes lie now.
+    name : str
+        Its path in the archive, or under the folder that was named.
+    place : str
+        Its absolute path, in an archive ``archive!member``.
+    origin : str
+        As a person knows it; in an archive ``archive!member``, with ``#2`` where that name comes a second time.
+    """
+
+    path: Path
+    name: str
+    place: str
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A file whose bytes are whole.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256 of the file as it was found.
+    members : tuple of Member
+        In the archive's order; one where the file is no archive.
+    skipped : tuple of str
+        Members that the layout does not claim.
+    """
+
+    digest: str
+    members: tuple[Member, ...]
+    skipped: tuple[str, ...]
+
+
+def find(paths: Iterable[Path], patterns: tuple[str, ...]) -> tuple[list[Named], list[str]]:
+    """Return the files to read and those passed over.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files, read whatever they are called, and folders, of which the files that match are read, by name.
+    patterns : tuple of str
+        Of file names, without a compression's suffix.
+
+    Returns
+    -------
+    named : list of Named
+        In order.
+    skipped : list of str
+        Files in the folders that no pattern matches.
+
+    Raises
+    ------
+    BadInput
+        If a path does not exist, or a folder has no file that matches.
+    """
+    named: list[Named] = []
+    skipped: list[str] = []
+    for path in paths:
+        whole = path.absolute()
+        if whole.is_file():
+            named.append(Named(path=whole, origin=str(path), home=whole.parent))
+        elif whole.is_dir():
+            inside = [each for each in sorted(whole.rglob("*")) if each.is_file()]
+            mine = [each for each in inside if _claimed(each.name, patterns)]
+            if not mine:
+                raise BadInput(f"{path} holds no file called {' or '.join(patterns)}")
+            named += [Named(path=each, origin=str(path / each.relative_to(whole)), home=whole) for each in mine]
+            skipped += [str(path / each.relative_to(whole)) for each in inside if each not in set(mine)]
+        else:
+            raise BadInput(f"{path}: no such file or folder")
+    return named, skipped
+
+
+def _claimed(name: str, patterns: tuple[str, ...]) -> bool:
+    if name.endswith(_ARCHIVES):
+        return True
+    for suffix in _DECODERS:
+        name = name.removesuffix(suffix)
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@contextmanager
+def decoded(file: Named, patterns: tuple[str, ...], *, largest: int = LARGEST_DECODED) -> Iterator[Decoded]:
+    """Yield a file's texts, unpacked and whole.
+
+    Parameters
+    ----------
+    file : Named
+        Which.
+    patterns : tuple of str
+        Of the names of an archive's members to read.
+    largest : int
+        Bytes that it may unpack to.
+
+    Raises
+    ------
+    BadInput
+        If the file is empty, damaged, cut off, larger than allowed, or holds nothing to read.
+    """
+    with tempfile.TemporaryDirectory(prefix="backsight-") as folder:
+        try:
+            with file.path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            members, skipped = _unpack(file, patterns, Path(folder), largest)
+        except _DAMAGE as error:
+            raise BadInput(f"{file.origin} is damaged or cannot be read: {error or type(error).__name__}") from None
+        if not members:
+            raise BadInput(f"{file.origin} holds no file called {' or '.join(patterns)}")
+        if not any(member.path.stat().st_size for member in members):
+            raise BadInput(f"{file.origin} is empty")
+        yield Decoded(digest=digest, members=tuple(members), skipped=tuple(skipped))
+
+
+def _unpack(file: Named, patterns: tuple[str, ...], folder: Path, largest: int) -> tuple[list[Member], list[str]]:
+    name, place = file.path.name, file.path.as_posix()
+    if name.endswith(_ARCHIVES):
+        budget = _Budget(file.origin, largest)
+        members: list[Member] = []
+        skipped: list[str] = []
+        times: Counter[str] = Counter()
+        for inside, stream in _archived(file.path):
+            times[inside] += 1
+            again = f"#{times[inside]}" if times[inside] > 1 else ""
+            origin = f"{file.origin}!{inside}{again}"
+            if not _claimed(Path(inside).name, patterns) or inside.endswith(_ARCHIVES):
+                skipped.append(origin)
+                continue
+            target = folder / str(len(members))
+            _copy(_decoder(inside, stream), target, budget)
+            members.append(Member(path=target, name=inside, place=f"{place}!{inside}", origin=origin))
+        return members, skipped
+    relative = file.path.relative_to(file.home).as_posix()
+    if not name.endswith(tuple(_DECODERS)):
+        return [Member(path=file.path, name=relative, place=place, origin=file.origin)], []
+    target = folder / "0"
+    with file.path.open("rb") as stream:
+        _copy(_decoder(name, stream), target, _Budget(file.origin, largest))
+    return [Member(path=target, name=relative, place=place, origin=file.origin)], []
+
+
+def _archived(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield an archive's regular files. Nothing is extracted under the names it gives."""
+    if path.name.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    with archive.open(info) as stream:
+                        yield info.filename, stream
+        return
+    with tarfile.open(path, "r|*") as tar:
+        for member in tar:
+            stream_or_none = tar.extractfile(member) if member.isreg() else None
+            if stream_or_none is not None:
+                yield member.name.removeprefix("./"), stream_or_none
+
+
+def _decoder(name: str, stream: IO[bytes]) -> IO[bytes]:
+    for suffix, opener in _DECODERS.items():
+        if name.endswith(suffix):
+            return opener(stream)  # type: ignore[operator,no-any-return]
+    return stream
+
+
+class _Budget:
+    """What is left of the bytes that a file may unpack to."""
+
+    def __init__(self, origin: str, largest: int) -> None:
+        self._origin = origin
+        self._largest = largest
+        self._left = largest
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise BadInput(f"{self._origin} unpacks to more than {self._largest} bytes; split it")
+
+
+def _copy(source: IO[bytes], target: Path, budget: _Budget) -> None:
+    with target.open("wb") as sink:
+        while chunk := source.read(_CHUNK):
+            budget.spend(len(chunk))
+            sink.write(chunk)

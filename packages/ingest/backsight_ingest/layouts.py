@@ -1,0 +1,521 @@
+"""Layouts: how the files of one publisher are read, declared in TOML and checked before anything is opened.
+
+A layout says where each value of a fact stands, which clock a stamp is and when the fact was known. What it does not
+say is not guessed. ``docs/layouts.md`` describes every key.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from backsight_features.errors import BadInput
+from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, REACTIONS, Table
+
+Epoch = Literal["s", "ms", "us", "ns", "auto"]
+Stamped = Literal["instant", "open", "close", "period start", "quarter end"]
+Base = Literal["observed", "column", "path", "sidecar", "now"]
+DayEnd = Literal["never", "always", "midnight"]
+
+KINDS: Final[Mapping[str, Table]] = {
+    "bars": BARS,
+    "macro": MACRO,
+    "news": NEWS,
+    "posts": POSTS,
+    "reactions": REACTIONS,
+}
+_STAMPS: Final[Mapping[str, tuple[Stamped, ...]]] = {
+    "bars": ("open", "close"),
+    "macro": ("period start", "quarter end"),
+    "news": ("instant",),
+    "posts": ("instant",),
+    "reactions": ("instant",),
+}
+_DERIVED: Final = ("observed_at", "available_at", "available_at_estimated", "source")
+_NAME: Final = re.compile(r"\{(\w+)\}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """The shape of the text.
+
+    Parameters
+    ----------
+    type : {"csv", "jsonl", "json"}
+        Delimited text, one JSON object a line, or one JSON document.
+    delimiter : str
+        Between the cells of delimited text.
+    skip : int
+        Lines before the header that say nothing.
+    header : int
+        Header rows; the first names the columns. With 0, ``names`` does.
+    names : tuple of str
+        The columns of delimited text without a header.
+    rows : str
+        The key that holds the list of rows in a JSON document; dots lead deeper.
+    encoding : str
+        Of the text. A byte order mark is dropped.
+    decimal, thousands : str
+        How numbers are written.
+    """
+
+    type: Literal["csv", "jsonl", "json"] = "csv"
+    delimiter: str = ","
+    skip: int = 0
+    header: int = 1
+    names: tuple[str, ...] = ()
+    rows: str = ""
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """How the text of an instant is read: by one of several formats in a zone, or as an epoch.
+
+    Parameters
+    ----------
+    formats : tuple of str
+        strftime formats, the first that fits counts. One that ends with ``Z`` or has ``%z`` carries its zone.
+    zone : str
+        Of the stamps that carry none.
+    epoch : str
+        Unit since 1970; ``auto`` tells s, ms, us and ns by their size.
+    """
+
+    formats: tuple[str, ...] = ()
+    zone: str = "UTC"
+    epoch: Epoch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeaderCell:
+    """A cell of the header rows that is a value, rows and columns counted from 1."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """A table beside the archive, or in the folder, that tells when each file in it was seen.
+
+    Parameters
+    ----------
+    file : str
+        Its name; comma separated, with a header.
+    key, time : str
+        Its columns with a file's path and the instant.
+    """
+
+    file: str
+    key: str
+    time: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Available:
+    """When a fact was known: a base instant, moved later.
+
+    Parameters
+    ----------
+    base : {"observed", "column", "path", "sidecar", "now"}
+        ``observed_at``; the column mapped to ``available_at``; the groups ``stamp`` of the path; the sidecar's time;
+        or the instant of reading.
+    stamp : Stamp
+        How the text of the base is read (column, path and sidecar).
+    lag : str
+        Added to the base: ``15s``, ``1h``, ``50d``, or ``{name}`` of a setting.
+    business_days : int
+        Added to the base's date, US federal holidays left out.
+    day_end : {"never", "always", "midnight"}
+        When the base is only a date, so that the fact is known from the end of that day: never, always, or where it
+        stands at midnight.
+    day_zone : str
+        Where that day ends.
+    estimated : bool
+        Whether this is a rule instead of a sighting.
+    archive_start : tuple of date
+        Dates of the base at which the archive was begun: what it holds from then was published earlier, so
+        ``available_at`` is estimated.
+    """
+
+    base: Base = "observed"
+    stamp: Stamp = field(default_factory=Stamp)
+    lag: str = "0s"
+    business_days: int = 0
+    day_end: DayEnd = "never"
+    day_zone: str = "UTC"
+    estimated: bool = True
+    archive_start: tuple[date, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One fact in a row that holds several.
+
+    Parameters
+    ----------
+    present : str
+        The column that is empty where the row does not hold this version; "" where each row does.
+    columns, constants : mapping of str to str
+        In place of the layout's.
+    """
+
+    present: str = ""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the files of one publisher are read. ``docs/layouts.md`` describes every key.
+
+    Parameters
+    ----------
+    name : str
+        Of a shipped layout, or the path of the user's own.
+    digest : str
+        SHA-256 of its text: a changed layout reads its files again.
+    kind : str
+        Which facts: bars, macro, news, posts or reactions.
+    """
+
+    name: str
+    digest: str
+    kind: str
+    about: str = ""
+    files: tuple[str, ...] = ()
+    path: re.Pattern[str] | None = None
+    settings: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    translate: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    format: Format = field(default_factory=Format)
+    header: Mapping[str, HeaderCell] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    replace: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    id_from: tuple[str, ...] = ()
+    volumes_by_price: bool = False
+    constants: Mapping[str, str] = field(default_factory=dict)
+    stamp: Stamped = "instant"
+    observed: Stamp = field(default_factory=Stamp)
+    available: Available = field(default_factory=Available)
+    published: Mapping[str, Available] = field(default_factory=dict)
+    sidecar: Sidecar | None = None
+    versions: tuple[Version, ...] = (Version(),)
+
+    @property
+    def table(self) -> Table:
+        """The table of the lake that the facts belong to."""
+        return KINDS[self.kind]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that ``--set`` takes."""
+        groups = self.path.groupindex if self.path else {}
+        return frozenset({*self.settings, *self.defaults, *self.header, *groups})
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the layouts that come with backsight, in order."""
+    folder = files("backsight_ingest") / "layouts"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load(reference: str) -> Layout:
+    """Return the layout with a shipped name, or of the user's own file.
+
+    Parameters
+    ----------
+    reference : str
+        A shipped name, or a path that ends with ``.toml``.
+
+    Raises
+    ------
+    BadInput
+        If there is none, or it declares what cannot be.
+    """
+    if reference.endswith(".toml"):
+        path = Path(reference).absolute()
+        if not path.is_file():
+            raise BadInput(f"layout {reference}: no such file")
+        return parse(path.read_bytes(), name=str(path))
+    if reference not in shipped():
+        raise BadInput(f"no layout {reference!r}; give a path that ends with .toml, or one of: {', '.join(shipped())}")
+    return parse((files("backsight_ingest") / "layouts" / f"{reference}.toml").read_bytes(), name=reference)
+
+
+def parse(text: bytes, *, name: str) -> Layout:
+    """Return the layout that a TOML text declares.
+
+    Raises
+    ------
+    BadInput
+        If the text is no TOML, has an unknown key, lacks one, or contradicts itself; says what would be right.
+    """
+    try:
+        raw = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"layout {name} is no TOML: {error}") from None
+    try:
+        layout = _layout(raw, name=name, digest=hashlib.sha256(text).hexdigest())
+        _check(layout)
+    except _Wrong as error:
+        raise BadInput(f"layout {name}: {error}") from None
+    return layout
+
+
+class _Wrong(Exception):
+    """What is wrong in a layout, before its name is known."""
+
+
+def _layout(raw: Mapping[str, Any], *, name: str, digest: str) -> Layout:
+    raw = dict(raw)
+    if own := sorted({"name", "digest"} & raw.keys()):
+        raise _Wrong(f"unknown key {own[0]}; a layout is named by its file")
+    kind = _choice("kind", raw.pop("kind", None), tuple(KINDS))
+    given = dict(raw.pop("observed", {}))
+    stamp = _choice("observed.stamp", given.pop("stamp", _STAMPS[kind][0]), _STAMPS[kind])
+    available = _mapping("available", raw.pop("available", {}))
+    pattern = raw.pop("path", None)
+    parts: dict[str, Any] = {
+        "name": name,
+        "digest": digest,
+        "kind": kind,
+        "stamp": stamp,
+        "observed": _record(Stamp, "observed", given),
+        "available": _available("available", available),
+        "published": _published(available, raw.pop("published", [])),
+        "format": _record(Format, "format", raw.pop("format", {})),
+        "header": {
+            key: _record(HeaderCell, f"header.{key}", cell)
+            for key, cell in _mapping("header", raw.pop("header", {})).items()
+        },
+        "path": None if pattern is None else _pattern(pattern),
+        "columns": _columns("columns", raw.pop("columns", {})),
+    }
+    if "sidecar" in raw:
+        parts["sidecar"] = _record(Sidecar, "sidecar", raw.pop("sidecar"))
+    if "versions" in raw:
+        parts["versions"] = tuple(
+            _version(f"versions[{i}]", each) for i, each in enumerate(_list("versions", raw.pop("versions")))
+        )
+    for key in ("translate", "replace"):
+        nested = _mapping(key, raw.pop(key, {}))
+        parts[key] = {each: _texts(f"{key}.{each}", value) for each, value in nested.items()}
+    for key in ("constants", "defaults"):
+        parts[key] = _texts(key, raw.pop(key, {}))
+    return _record(Layout, "", {**raw, **parts})
+
+
+def _record(cls: type[T], where: str, given: Any) -> T:
+    """Return the dataclass with the given keys, lists as tuples; refuse the unknown and the missing."""
+    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    prefix = f"{where}." if where else ""
+    for key, value in _mapping(where or "the layout", given).items():
+        if key not in known:
+            raise _Wrong(f"unknown key {prefix}{key}; one of: {', '.join(sorted(known.keys() - {'name', 'digest'}))}")
+        values[key] = _typed(f"{prefix}{key}", value, known[key].type)
+    required = [n for n, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
+    if lacking := [n for n in required if n not in values]:
+        raise _Wrong(f"lacks {', '.join(prefix + n for n in lacking)}")
+    return cls(**values)
+
+
+def _typed(where: str, value: Any, annotation: Any) -> Any:
+    """Return a TOML value as its field wants it."""
+    if annotation in (str, int, bool):
+        if type(value) is not annotation:
+            raise _Wrong(f"{where} is {value!r}, should be {annotation.__name__}")
+        return value
+    if annotation == tuple[str, ...]:
+        return tuple(_text(where, each) for each in _list(where, value))
+    if annotation == tuple[date, ...]:
+        if not all(type(each) is date for each in _list(where, value)):
+            raise _Wrong(f"{where} is {value!r}, should be a list of dates like 2000-01-01")
+        return tuple(value)
+    if get_origin(annotation) is Literal:
+        return _choice(where, value, get_args(annotation))
+    if annotation == (Epoch | None):
+        return _choice(where, value, get_args(Epoch))
+    return value
+
+
+def _mapping(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Wrong(f"{where} is {value!r}, should be a table")
+    return value
+
+
+def _list(where: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _Wrong(f"{where} is {value!r}, should be a list")
+    return value
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Wrong(f"{where} is {value!r}, should be a text")
+    return value
+
+
+def _texts(where: str, value: Any) -> dict[str, str]:
+    return {key: _text(f"{where}.{key}", each) for key, each in _mapping(where, value).items()}
+
+
+def _choice(where: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        raise _Wrong(f"{where} is {value!r}, should be one of: {', '.join(choices)}")
+    return value
+
+
+def _pattern(value: Any) -> re.Pattern[str]:
+    try:
+        return re.compile(_text("path", value))
+    except re.error as error:
+        raise _Wrong(f"path is no regular expression: {error}") from None
+
+
+def _columns(where: str, value: Any) -> dict[str, tuple[str, ...]]:
+    """Return, per target, the names that its column may have."""
+    return {
+        key: tuple(_text(f"{where}.{key}", name) for name in (each if isinstance(each, list) else [each]))
+        for key, each in _mapping(where, value).items()
+    }
+
+
+def _header(value: Any) -> dict[str, HeaderCell]:
+    return {key: _record(HeaderCell, f"header.{key}", cell) for key, cell in _mapping("header", value).items()}
+
+
+def _available(where: str, value: Mapping[str, Any]) -> Available:
+    given = dict(value)
+    stamp = {key: given.pop(key) for key in ("formats", "zone", "epoch") if key in given}
+    return _record(Available, where, {**given, "stamp": _record(Stamp, where, stamp)})
+
+
+def _published(available: Mapping[str, Any], value: Any) -> dict[str, Available]:
+    """Return the rule of each series that has its own: ``[[published]]`` with ``series`` and what differs."""
+    rules: dict[str, Available] = {}
+    for i, each in enumerate(_list("published", value)):
+        given = dict(_mapping(f"published[{i}]", each))
+        series = _list(f"published[{i}].series", given.pop("series", None))
+        rule = _available(f"published[{i}]", {**available, **given})
+        for name in series:
+            if name in rules:
+                raise _Wrong(f"published names {name} twice")
+            rules[_text(f"published[{i}].series", name)] = rule
+    return rules
+
+
+def _version(where: str, value: Any) -> Version:
+    given = dict(_mapping(where, value))
+    given["columns"] = _columns(f"{where}.columns", given.get("columns", {}))
+    given["constants"] = _texts(f"{where}.constants", given.get("constants", {}))
+    return _record(Version, where, given)
+
+
+def _check(layout: Layout) -> None:
+    """Refuse a layout whose parts do not fit together."""
+    table = layout.table
+    allowed = {*table.columns, *_DERIVED} - {"source", "available_at_estimated"}
+    for version in layout.versions:
+        columns, constants = {**layout.columns, **version.columns}, {**layout.constants, **version.constants}
+        for key in (*columns, *constants):
+            if key not in allowed:
+                raise _Wrong(f"{layout.kind} have no {key}; one of: {', '.join(sorted(allowed))}")
+        made = {"available_at", "source", "available_at_estimated", *(("id",) if layout.kind == "news" else ())}
+        made |= {"id"} if layout.id_from else set()
+        needed = set(table.columns) - set(table.nullable) - made
+        if lacking := sorted(needed - columns.keys() - constants.keys()):
+            raise _Wrong(f"says nothing of {', '.join(lacking)}; name the column, or a constant")
+        if layout.available.base == "column" and "available_at" not in columns:
+            raise _Wrong("available.base is column, but columns has no available_at")
+    used = {name for text in _templates(layout) for name in _NAME.findall(text)}
+    if unknown := sorted(used - layout.variables):
+        raise _Wrong(f"{{{unknown[0]}}} is not defined; define it in settings, defaults, header or a group of path")
+    if layout.format.header == 0 and layout.format.type == "csv" and not layout.format.names:
+        raise _Wrong("format.header is 0, so format.names has to name the columns")
+    if layout.volumes_by_price and not {"volume", "quote_volume"} <= layout.columns.keys():
+        raise _Wrong("volumes_by_price needs columns for volume and quote_volume")
+    if len(layout.format.delimiter) != 1:
+        raise _Wrong(f"format.delimiter is {layout.format.delimiter!r}, should be one character")
+    _check_stamp("observed", layout.observed)
+    for rule in (layout.available, *layout.published.values()):
+        if rule.base in ("column", "path", "sidecar"):
+            _check_stamp("available", rule.stamp)
+        if rule.base == "path" and "stamp" not in layout.variables:
+            raise _Wrong("available.base is path, but path has no group named stamp")
+        if (rule.base == "sidecar") != (layout.sidecar is not None):
+            raise _Wrong("available.base sidecar and the table [sidecar] belong together")
+        if rule.business_days and rule.day_end != "always":
+            raise _Wrong('available.business_days needs available.day_end = "always"')
+        _zone("available.day_zone", rule.day_zone)
+        if not _NAME.search(rule.lag):
+            duration(rule.lag)
+
+
+def _templates(layout: Layout) -> list[str]:
+    rules = (layout.available, *layout.published.values())
+    columns = [layout.columns, *(version.columns for version in layout.versions)]
+    constants = [layout.constants, *(version.constants for version in layout.versions)]
+    return [
+        *(name for mapping in columns for names in mapping.values() for name in names),
+        *(value for mapping in constants for value in mapping.values()),
+        *(rule.lag for rule in rules),
+        *layout.ignored,
+    ]
+
+
+def _check_stamp(where: str, stamp: Stamp) -> None:
+    if bool(stamp.formats) == (stamp.epoch is not None):
+        raise _Wrong(f"{where} needs either formats or epoch")
+    _zone(f"{where}.zone", stamp.zone)
+
+
+def _zone(where: str, name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise _Wrong(f"{where} is {name!r}, which is no zone; write one like America/New_York") from None
+
+
+def duration(text: str) -> timedelta:
+    """Return the length of ``15s``, ``90m``, ``1h``, ``50d`` or ``2w``.
+
+    Raises
+    ------
+    BadInput
+        If the text is no such length.
+    """
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    if match is None:
+        raise BadInput(f"{text!r} is not a length of time; write 15s, 90m, 1h, 50d or 2w")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
+    return timedelta(**{unit: int(match[1])})
+
+
+def render(template: str, variables: Mapping[str, str]) -> str:
+    """Return a text with each ``{name}`` replaced by the variable of that name.
+
+    Raises
+    ------
+    BadInput
+        If the variable is empty or not known.
+    """
+    if lacking := [name for name in _NAME.findall(template) if not variables.get(name)]:
+        raise BadInput(f"neither the file nor its path says its {lacking[0]}; give --set {lacking[0]}=…")
+    return _NAME.sub(lambda match: variables[match[1]], template)

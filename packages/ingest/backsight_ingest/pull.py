@@ -1,0 +1,231 @@
+"""Pulling dumps: each file becomes facts and quarantined rows, its accounts close, and a second pull changes nothing.
+
+For each batch the quarantine is written first and the facts after it, in one commit with how far the file has been
+read; when all is written, the accounts are, in one commit with the mark that the file is done. Killed anywhere, the
+next pull reads the file again: what is there already comes out as duplicate.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import polars as pl
+from backsight_features.clocks import UTC_US, utc_now
+from backsight_features.errors import BacksightError, BadInput, Drifted
+from backsight_features.lake import Lake
+from backsight_features.schemas import QUARANTINE, RUNS
+
+from backsight_ingest.dumps import facts
+from backsight_ingest.files import Decoded, Named, decoded, find
+from backsight_ingest.layouts import Layout
+from backsight_ingest.records import Batch, Settings, batches
+from backsight_ingest.sidecars import Sightings, sightings
+
+VERB: Final = "pull dump"
+_DONE: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What became of one file.
+
+    Parameters
+    ----------
+    origin : str
+        The file.
+    status : {"ok", "unchanged", "failed"}
+        ``unchanged``: this very file was read before with this layout and these settings.
+    read, accepted, duplicate, quarantined : int
+        Facts; the first is the sum of the others.
+    skipped : tuple of str
+        Members of an archive that the layout does not claim.
+    error : BacksightError, optional
+        Why it failed.
+    """
+
+    origin: str
+    status: Literal["ok", "unchanged", "failed"]
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    skipped: tuple[str, ...] = ()
+    error: BacksightError | None = None
+
+
+def pull(
+    lake: Lake,
+    layout: Layout,
+    paths: Sequence[Path],
+    *,
+    settings: Mapping[str, str],
+    now: datetime,
+    tell: Callable[[Account], None],
+) -> tuple[list[Account], list[str]]:
+    """Read files into the lake, each for itself: one that cannot be read leaves the others alone.
+
+    Parameters
+    ----------
+    lake : Lake
+        Where to.
+    layout : Layout
+        How they are read.
+    paths : sequence of Path
+        Files and folders.
+    settings : mapping of str to str
+        Values that the files do not name.
+    now : datetime
+        Becomes ``ingested_at``; nothing can have happened after it.
+    tell : callable
+        Is given each account as soon as it closes.
+
+    Returns
+    -------
+    accounts : list of Account
+        A file each, in order.
+    skipped : list of str
+        Files in the folders that the layout does not claim.
+
+    Raises
+    ------
+    BadInput
+        If a path does not exist or a setting is unknown.
+    Busy
+        If another job is writing.
+    """
+    given = Settings(layout, settings)
+    patterns = layout.files or _PATTERNS[layout.format.type]
+    named, skipped = find(paths, patterns)
+    run = uuid.uuid4().hex[:12]
+    accounts: list[Account] = []
+    for file in named:
+        started = utc_now()
+        try:
+            with decoded(file, patterns) as whole:
+                account = _File(lake, layout, file, whole, given, settings, now).read(run, started)
+        except (BadInput, Drifted) as error:
+            if file.origin not in str(error):
+                error = type(error)(f"{file.origin}: {error}")
+            account = Account(origin=file.origin, status="failed", error=error)
+            lake.append(RUNS, _row(account, layout, run, started), now=now)
+        accounts.append(account)
+        tell(account)
+    return accounts, skipped
+
+
+_PATTERNS: Final = {"csv": ("*.csv",), "jsonl": ("*.jsonl", "*.ndjson"), "json": ("*.json",)}
+
+
+class _File:
+    """The pull of one file."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        layout: Layout,
+        file: Named,
+        whole: Decoded,
+        given: Settings,
+        settings: Mapping[str, str],
+        now: datetime,
+    ) -> None:
+        self._lake = lake
+        self._layout = layout
+        self._file = file
+        self._whole = whole
+        self._given = given
+        self._now = now
+        self._seen: Sightings | None = None
+        if layout.sidecar is not None:
+            self._seen = sightings(layout.sidecar, file.home, whole.members)
+        # What decides the facts: the layout, what was given by hand, the bytes and, where the path says something,
+        # its place.
+        parts = [layout.digest, json.dumps(dict(settings), sort_keys=True), whole.digest]
+        parts += [str(file.path)] if layout.path is not None else []
+        parts += [self._seen.digest] if self._seen is not None else []
+        self._app = "dump:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def read(self, run: str, started: datetime) -> Account:
+        """Return the account of the file, written to the lake."""
+        origin, skipped = self._file.origin, self._whole.skipped
+        if self._lake.watermark(RUNS, self._app) is not None:
+            return Account(origin=origin, status="unchanged", skipped=skipped)
+        account = Account(origin=origin, status="ok", skipped=skipped)
+        for batch in batches(self._layout, self._whole.members, self._given):
+            account = self._write(batch, account)
+        if account.read != account.accepted + account.duplicate + account.quarantined:
+            raise RuntimeError(f"the accounts of {origin} do not close: {account}")
+        row = _row(account, self._layout, run, started)
+        self._lake.append(RUNS, row, now=self._now, app=self._app, watermark=_DONE)
+        return account
+
+    def _write(self, batch: Batch, account: Account) -> Account:
+        layout = self._layout
+        broken = _broken(batch, len(layout.versions))
+        appended = accepted = duplicate = 0
+        if batch.rows.height:
+            found = facts(layout, batch.rows, batch.variables, now=self._now, seen=self._seen)
+            broken = pl.concat([broken, found.bad])
+            appended = found.good.height
+        if broken.height:
+            self._lake.append(QUARANTINE, self._quarantined(broken, batch), now=self._now)
+        if appended:
+            written = self._lake.append(layout.table, found.good, now=self._now, app=self._app, watermark=batch.last)
+            accepted, duplicate = written.accepted, written.duplicate
+        return replace(
+            account,
+            read=account.read + appended + broken.height,
+            accepted=account.accepted + accepted,
+            duplicate=account.duplicate + duplicate,
+            quarantined=account.quarantined + broken.height,
+        )
+
+    def _quarantined(self, broken: pl.DataFrame, batch: Batch) -> pl.DataFrame:
+        return broken.select(
+            pl.lit(self._app).alias("batch"),
+            pl.col("row").cast(pl.Int64),
+            pl.lit(self._layout.kind).alias("kind"),
+            pl.lit(self._layout.name).alias("layout"),
+            pl.lit(json.dumps(dict(batch.variables), sort_keys=True, ensure_ascii=False)).alias("settings"),
+            "origin",
+            "reason",
+            "original",
+        )
+
+
+def _broken(batch: Batch, versions: int) -> pl.DataFrame:
+    """Return the records that are no rows; such a record counts once, as the first of its versions."""
+    return pl.DataFrame(
+        {
+            "row": [(each.row - 1) * versions + 1 for each in batch.broken],
+            "origin": [each.origin for each in batch.broken],
+            "reason": [each.reason for each in batch.broken],
+            "original": [each.original for each in batch.broken],
+        },
+        schema={"row": pl.Int64, "origin": pl.String, "reason": pl.String, "original": pl.String},
+    )
+
+
+def _row(account: Account, layout: Layout, run: str, started: datetime) -> pl.DataFrame:
+    status = account.status if account.error is None else f"failed: {' '.join(str(account.error).split())}"
+    return pl.DataFrame(
+        {
+            "run": run,
+            "origin": account.origin,
+            "verb": VERB,
+            "source": layout.name,
+            "started_at": started,
+            "finished_at": utc_now(),
+            "status": status,
+            "read": account.read,
+            "accepted": account.accepted,
+            "duplicate": account.duplicate,
+            "quarantined": account.quarantined,
+        },
+        schema_overrides={"started_at": UTC_US, "finished_at": UTC_US},
+    )
