@@ -209,6 +209,16 @@ def test_keys_of_kindred_types_compare(ours: Any, theirs: Any) -> None:
     assert got["x"].to_list() == [1]
 
 
+def test_a_key_that_is_null_throughout_finds_nothing() -> None:
+    rows = pl.DataFrame({"key": [None], "at": [T0]})
+    facts = facts_of(("a", 0, 1))
+    keys = [("key", "key")]
+    assert as_of(rows, facts, at="at", event="event", keys=keys, values=["x"])["x"].to_list() == [None]
+    assert as_of(ask(("a", 1)), facts.with_columns(key=None), at="at", event="event", keys=keys, values=["x"])[
+        "x"
+    ].to_list() == [None]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

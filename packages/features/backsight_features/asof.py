@@ -192,7 +192,11 @@ def _comparable(
     right: list[pl.Series] = []
     for i, (asked, stored) in enumerate(keys):
         ours, theirs = _key(rows[asked]), _key(facts[stored])
-        if ours.dtype != theirs.dtype:
+        if ours.dtype == pl.Null:
+            ours = ours.cast(theirs.dtype)
+        elif theirs.dtype == pl.Null:
+            theirs = theirs.cast(ours.dtype)
+        elif ours.dtype != theirs.dtype:
             if not (ours.dtype.is_integer() and theirs.dtype.is_integer()):
                 raise BadInput(
                     f"key {asked!r} is {rows.schema[asked]}, but {stored!r} in the facts is "
@@ -208,8 +212,6 @@ def _key(column: pl.Series) -> pl.Series:
     """Return a key in the type it is compared in: text for categories, integers for whole floats, UTC instants."""
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         return column.cast(pl.String)
-    if isinstance(column.dtype, pl.Null):
-        return column.cast(pl.Int64)
     if column.dtype.is_float():
         # pandas turns an integer column with a gap into floats.
         whole = column.fill_nan(None).cast(pl.Int64, strict=False)

@@ -50,6 +50,6 @@ def resolve(text: str, base: Path | None) -> str:
     first = _VARIABLE.match(text)
     home = os.environ.get(first[1]) if first else None
     if first and home and "://" not in home and not Path(home).is_absolute():
-        raise BadInput(f"{first[1]} is {home!r}; feast needs an absolute path, such as {str(Path(home).absolute())!r}")
+        raise BadInput(f"{first[1]} is {home!r}, a relative path; the feast command needs an absolute one")
     path = expand(text, os.environ)
     return path if "://" in path or base is None else str(base / path)

@@ -17,6 +17,7 @@ from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundExc
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_operations import extract_objects_for_apply_delete
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from backsight_features.clocks import UTC_US, utc_now
 from backsight_features.errors import BadInput, Busy, HeaderMismatch, Missing
@@ -28,7 +29,8 @@ from backsight_features.store.sources import NoTable
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace
 
-_LOCK_WAIT_SECONDS: Final = 10.0
+_UNREADABLE: Final = b"damaged"
+"""Stands for a stored value that is no value of Feast's; it is no window either."""
 
 Outcome = Literal["written", "corrected", "unchanged", "kept"]
 
@@ -225,9 +227,10 @@ class Store:
         known = self._service(service)
         grid = pl.concat([self.instants(service, symbol) for symbol in symbols])
         if at is None:
-            asked = grid.select("symbol", at="available_at")
-            at = asked.filter(pl.col("at").is_between(start or asked["at"].min(), end or asked["at"].max()))
-        grid = grid.filter(pl.col("available_at") <= at["at"].max())
+            at = grid.select("symbol", at="available_at")
+            at = at if start is None else at.filter(pl.col("at") >= start)
+            at = at if end is None else at.filter(pl.col("at") <= end)
+        grid = grid.filter(pl.col("available_at") <= pl.lit(at["at"].max(), UTC_US))
         return windows(
             self._states(grid, service),
             at,
@@ -375,6 +378,8 @@ class Store:
             raise Missing(
                 f"the online store has no place for {service.definition.name}; run `backsight apply`"
             ) from error
+        except DecodeError:
+            return _UNREADABLE
         # Redis gives an empty value where there is none.
         return fields[PACKED].bytes_val or None if fields and PACKED in fields else None
 
@@ -411,7 +416,7 @@ class Store:
         folder = self._workspace.online
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(folder / "publish.lock", timeout=_LOCK_WAIT_SECONDS):
+            with filelock.FileLock(folder / "publish.lock", timeout=0):
                 yield
         except filelock.Timeout as error:
             raise Busy(f"another process is publishing to {folder}; try again later") from error
