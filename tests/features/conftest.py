@@ -40,7 +40,8 @@ def make_bars(
     """Return a bar per close, the first closing at ``start``; NaN leaves a gap."""
     rng = np.random.default_rng(seed)
     close = np.asarray(close, dtype=np.float64)
-    opened = np.where(np.isnan(np.roll(close, 1)), close, np.roll(close, 1))
+    before = np.append(close[:1], close[:-1])
+    opened = np.where(np.isnan(before), close, before)
     observed = to_us(start) + np.arange(close.size) * (step // timedelta(microseconds=1))
     frame = as_table(
         BARS,
