@@ -2,3 +2,7 @@
 
 Import what you need from the module that is named after it; nothing heavy is imported here.
 """
+
+from typing import Final
+
+__version__: Final = "0.1.0"

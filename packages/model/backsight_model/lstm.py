@@ -1,23 +1,25 @@
 """The network: a small LSTM on what a straight line leaves, with a head for volatility and one for direction."""
 
 import os
-
-# TensorFlow reads these when it is imported; without them every run begins with a page of its own logs.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray
 from backsight_model.linear import Line
+from backsight_model.quiet import native_messages_hidden
 from backsight_model.settings import Settings
+
+# TensorFlow reads these when it is imported. oneDNN's reordered sums would differ between kinds of machines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+with native_messages_hidden():
+    import keras
+    import tensorflow as tf
 
 # Every fold builds a model of its own, which TensorFlow takes for an accident.
 tf.get_logger().setLevel("ERROR")
@@ -50,7 +52,11 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write ``model.keras`` and ``model.onnx``."""
         self.model.save(folder / "model.keras")
-        self.model.export(folder / "model.onnx", format="onnx", verbose=False)
+        self.model(np.zeros((1, *self.model.input_shape[1:]), dtype=np.float32))  # Keras exports what was called once.
+        with warnings.catch_warnings():
+            # Keras looks for an attribute that numpy has deprecated; nothing that a user could act on.
+            warnings.filterwarnings("ignore", category=FutureWarning, module="keras.src.export")
+            self.model.export(str(folder / "model.onnx"), format="onnx", verbose=False)
 
 
 def train(

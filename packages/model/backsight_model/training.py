@@ -3,24 +3,25 @@
 import hashlib
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from backsight_features.bars import BarSeries, read
-from backsight_features.clocks import parse_instant, to_us
+from backsight_features.clocks import from_us, parse_instant
 from backsight_features.errors import BadInput
-from backsight_features.lake import Lake
+from backsight_features.snapshot import Snapshot
 from backsight_features.windows import Windows
-from deltalake import DeltaTable
 
+from backsight_model import __version__
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
 from backsight_model.baselines import HAR_TERMS, LAST_BAR, LAST_DAY
 from backsight_model.target import ahead
 
 if TYPE_CHECKING:
     from backsight_features.store import Store
+
+    from backsight_model.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +163,11 @@ class Manifest:
     length, horizon, seed : int
         Slots per window, bars ahead, and the seed of the run.
     ingested_until : str
-        ISO instant; bars written later are left out.
+        ISO instant at which the newest of the facts was written; what was written later had no part.
     last_at : str
         ISO instant of the last sample; instants after it are left out.
-    bars_version : int or None
-        Version of the lake's bars table when it was read.
+    lake_versions : dict of str to int or None
+        Version of each fact table that features and labels were made of.
     feature_versions : dict of str to int
         Version of each feature table when it was read.
     scorer : str
@@ -185,7 +186,7 @@ class Manifest:
     seed: int
     ingested_until: str
     last_at: str
-    bars_version: int | None
+    lake_versions: dict[str, int | None]
     feature_versions: dict[str, int]
     scorer: str
     code: str
@@ -199,13 +200,12 @@ class Manifest:
 
 def collect(
     store: "Store",
-    lake: Lake,
+    facts: Snapshot,
     series: BarSeries,
     *,
     service: str,
     length: int,
     horizon: int,
-    ingested_until: datetime,
     last_at: datetime | None = None,
 ) -> TrainingSet:
     """Return the training set of a service at every instant of its bar grid.
@@ -214,8 +214,8 @@ def collect(
     ----------
     store : Store
         Serves the windows.
-    lake : Lake
-        Holds the bars that labels are made of.
+    facts : Snapshot
+        The bars that labels are made of, as the features' build read them.
     series : BarSeries
         Which bars.
     service : str
@@ -224,33 +224,58 @@ def collect(
         Slots per window.
     horizon : int
         Bars ahead.
-    ingested_until : datetime
-        Bars written later are left out.
     last_at : datetime, optional
         Instants after it are left out.
     """
-    windows = store.windows(service, [series.symbol], length=length)
-    if last_at is not None:
-        windows = _compact(windows, np.flatnonzero(windows.at <= np.datetime64(to_us(last_at), "us")))
-    return label(windows, read(lake, series, ingested_until=ingested_until), horizon=horizon)
+    windows = store.windows(service, [series.symbol], length=length, end=last_at)
+    return label(windows, read(facts, series), horizon=horizon)
 
 
-def rebuild(manifest: Manifest, store: "Store", lake: Lake) -> TrainingSet:
+def describe(
+    data: TrainingSet, origin: "Provenance", series: BarSeries, *, service: str, length: int, seed: int
+) -> Manifest:
+    """Return the manifest of a training set."""
+    return Manifest(
+        series=str(series),
+        service=service,
+        length=length,
+        horizon=data.horizon,
+        seed=seed,
+        ingested_until=origin.ingested_until.isoformat(),
+        last_at=from_us(int(data.at[-1].astype(np.int64))).isoformat(),
+        lake_versions=dict(origin.facts.versions),
+        feature_versions=origin.feature_versions,
+        scorer=origin.scorer,
+        code=__version__,
+        samples=len(data),
+        sha256=data.sha256(),
+    )
+
+
+def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
     """Return the training set that a manifest describes.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What `describe` returned.
+    store : Store
+        Over feature tables built from `facts`.
+    facts : Snapshot
+        The lake at the manifest's versions, or bounded by its `ingested_until`.
 
     Raises
     ------
     BadInput
-        Where what is stored no longer gives the same bytes.
+        Where what is stored does not give the same bytes.
     """
     data = collect(
         store,
-        lake,
+        facts,
         BarSeries.parse(manifest.series),
         service=manifest.service,
         length=manifest.length,
         horizon=manifest.horizon,
-        ingested_until=parse_instant(manifest.ingested_until),
         last_at=parse_instant(manifest.last_at),
     )
     digest = data.sha256()
@@ -260,12 +285,6 @@ def rebuild(manifest: Manifest, store: "Store", lake: Lake) -> TrainingSet:
             f"tables from facts ingested until {manifest.ingested_until}"
         )
     return data
-
-
-def table_versions(features: Path) -> dict[str, int]:
-    """Return the version of every feature table in a folder."""
-    tables = sorted(path.parent for path in features.glob("*/_delta_log"))
-    return {path.name: DeltaTable(str(path)).version() for path in tables}
 
 
 def _compact(windows: Windows, keep: IntArray) -> Windows:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,11 +11,13 @@ from backsight_model import baselines, linear
 from backsight_model.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from backsight_model.baselines import Har
 from backsight_model.linear import Line
-from backsight_model.lstm import Network, train
 from backsight_model.scaling import Scaler, fit_scaler
 from backsight_model.settings import Settings
 from backsight_model.splits import Fold, final_fit, walk_forward
 from backsight_model.training import TrainingSet
+
+if TYPE_CHECKING:
+    from backsight_model.lstm import Network
 
 MODEL = "LSTM"
 VOLATILITY_REFERENCES = ("HAR", "persistence")
@@ -43,7 +46,7 @@ class Fitted:
     har: Har
     residual_scale: float
     line: Line
-    network: Network
+    network: "Network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,8 @@ def final(data: TrainingSet, *, embargo: timedelta, settings: Settings, seed: in
 
 def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fitted:
     """Return what the training part of a fold teaches; its test samples are never looked at."""
+    from backsight_model.lstm import train  # takes seconds, and reading verdicts does not need it
+
     train_on = part.train
     har = baselines.fit_har(data.har_terms[train_on], data.log_rv[train_on])
     residual = data.log_rv - har.predict(data.har_terms)

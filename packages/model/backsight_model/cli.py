@@ -1,0 +1,110 @@
+"""The verbs of the model: ``train`` and ``forecast``."""
+
+import json
+from pathlib import Path
+
+import click
+from backsight_features.workspace import Workspace
+
+_REPO = click.option(
+    "--repo",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("feature_repo"),
+    show_default=True,
+    help="Folder of feature_store.yaml.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.command()
+@_REPO
+@click.option("--bars", required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes to forecast.")
+@click.option("--service", default="forecast_1h", show_default=True, help="Features that the model reads.")
+@click.option("--compare", metavar="SERVICE", help="A service to be beaten on the same instants: price_1h.")
+@click.option("--horizon", default="24h", show_default=True, help="How far ahead: 24h, 1d.")
+@click.option("--length", type=click.IntRange(min=2), default=48, show_default=True, help="Slots of a window.")
+@click.option("--folds", type=click.IntRange(min=1), default=4, show_default=True, help="Test blocks of the walk.")
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the network.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
+@_JSON
+@click.pass_obj
+def train(
+    workspace: Workspace,
+    repo: Path,
+    bars: str,
+    service: str,
+    compare: str | None,
+    horizon: str,
+    length: int,
+    folds: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Train a model and say whether it has skill.
+
+    Walks forward through time, judges the model against simple forecasters on what it had not seen, writes a
+    report, fits once more on all samples and keeps the result as a bundle. A bundle without skill never takes
+    the place of one with skill.
+    """
+    from backsight_features.bars import BarSeries
+    from backsight_features.clocks import timeframe
+    from backsight_features.store import Store
+
+    from backsight_model.experiment import Plan, run
+    from backsight_model.settings import Settings
+
+    plan = Plan(
+        series=BarSeries.parse(bars),
+        service=service,
+        compare=compare,
+        horizon=timeframe(horizon),
+        length=length,
+        folds=folds,
+        seed=seed,
+        settings=Settings(),
+    )
+    done = run(plan, Store(repo, workspace), workspace, report_folder=out, say=lambda line: click.echo(line, err=True))
+    if as_json:
+        document = {
+            "verdict": done.verdict.word,
+            "proven": done.verdict.proven,
+            "sentences": done.verdict.sentences,
+            "red_flags": done.flags,
+            "bundle": str(done.folder),
+            "promoted": done.promoted,
+            "report_html": str(done.html),
+            "report_json": str(done.json),
+        }
+        click.echo(json.dumps(document))
+        return
+    for sentence in done.verdict.sentences:
+        click.echo(sentence)
+    for flag in done.flags:
+        click.echo(f"red flag: {flag}")
+    used = "" if done.promoted else " (not promoted: the model in use has proven skill)"
+    click.echo(f"bundle: {done.folder}{used}")
+    click.echo(f"report: {done.html}")
+
+
+@click.command()
+@_REPO
+@click.argument("symbol")
+@click.option("--at", metavar="INSTANT", help="As of 2024-03-01T12:00:00Z; now unless given.")
+@_JSON
+@click.pass_obj
+def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_json: bool) -> None:
+    """Print the forecast for SYMBOL from what is online.
+
+    Refuses what is missing, stale, or stamped after the instant, and says so where the model has no proven skill.
+    """
+    from backsight_features.clocks import parse_instant, utc_now
+    from backsight_features.store import Store
+
+    from backsight_model.bundle import current
+    from backsight_model.forecast import forecast as forecast_from
+
+    instant = parse_instant(at) if at else utc_now()
+    bundle = current(workspace.models, symbol)
+    made = forecast_from(bundle, Store(repo, workspace).online(bundle.service, symbol, at=instant))
+    click.echo(json.dumps(made.to_json()) if as_json else made.line)

@@ -1,0 +1,161 @@
+"""A training run: collect, walk, judge, report, fit for shipping, and promote what has skill."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backsight_features.bars import BarSeries
+from backsight_features.clocks import timeframe
+from backsight_features.errors import BadInput
+from backsight_features.lake import Lake
+from backsight_features.workspace import Workspace
+
+from backsight_model import bundle, report
+from backsight_model.flags import red_flags
+from backsight_model.provenance import Provenance, provenance
+from backsight_model.settings import Settings
+from backsight_model.training import Manifest, TrainingSet, collect, describe
+from backsight_model.verdict import Losses, Verdict, decide, losses
+from backsight_model.walk import MODEL, Walk, final, walk
+
+if TYPE_CHECKING:
+    from backsight_features.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to train and how to prove it.
+
+    Attributes
+    ----------
+    series : BarSeries
+        Whose outcomes to forecast.
+    service : str
+        Features that the model reads.
+    compare : str or None
+        A service to be beaten, on the same instants.
+    horizon : timedelta
+        How far ahead; a whole number of bars. Also the embargo between training labels and test.
+    length : int
+        Slots per window.
+    folds : int
+        Test blocks of the walk.
+    seed : int
+    settings : Settings
+        Of the network.
+    """
+
+    series: BarSeries
+    service: str
+    compare: str | None
+    horizon: timedelta
+    length: int
+    folds: int
+    seed: int
+    settings: Settings
+
+    @property
+    def bars_ahead(self) -> int:
+        """The horizon in bars."""
+        step = timeframe(self.series.timeframe)
+        bars, rest = divmod(self.horizon, step)
+        if rest or bars < 1:
+            raise BadInput(f"horizon {self.horizon} is no whole number of bars of {self.series.timeframe}")
+        return bars
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a run made.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    flags : tuple of str
+    folder : Path
+        The bundle.
+    promoted : bool
+        Whether the bundle now forecasts its symbol.
+    html, json : Path
+        The report.
+    """
+
+    verdict: Verdict
+    flags: tuple[str, ...]
+    folder: Path
+    promoted: bool
+    html: Path
+    json: Path
+
+
+def run(
+    plan: Plan, store: "Store", workspace: Workspace, *, report_folder: Path | None, say: Callable[[str], None]
+) -> Done:
+    """Train, prove, report and ship.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : Store
+        Serves the windows.
+    workspace : Workspace
+        Holds the lake, and takes bundle and report.
+    report_folder : Path, optional
+        Where the report goes; a folder named like the bundle under the workspace's reports unless given.
+    say : callable
+        Is told what is being done.
+    """
+    origin = provenance(workspace.features, Lake(workspace.lake), plan.series)
+    data, manifest = _collect(plan, plan.service, store, origin)
+    say(f"{len(data):,} samples of {plan.service}, {manifest.last_at} the last")
+    walked = _walk(plan, data, plan.service, say)
+    full = losses(data, walked, service=plan.service)
+    price_only: Losses | None = None
+    if plan.compare is not None:
+        other, _ = _collect(plan, plan.compare, store, origin)
+        price_only = losses(other, _walk(plan, other, plan.compare, say), service=plan.compare)
+    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], price_only)
+    flags = red_flags(data, walked, verdict)
+
+    say("fitting on all samples")
+    fitted = final(data, embargo=plan.horizon, settings=plan.settings, seed=plan.seed)
+    folder = bundle.write(
+        workspace.models,
+        fitted,
+        manifest=manifest,
+        settings=plan.settings,
+        timeframe=data.windows.timeframe,
+        verdict=verdict,
+    )
+    promoted = bundle.promote(workspace.models, folder, symbol=plan.series.symbol, skill=verdict.word == "skill")
+    html, json = report.write(
+        report.Report(
+            manifest=manifest,
+            data=data,
+            walked=walked,
+            full=full,
+            price_only=price_only,
+            verdict=verdict,
+            flags=flags,
+        ),
+        report_folder or workspace.reports / folder.name,
+    )
+    return Done(verdict=verdict, flags=flags, folder=folder, promoted=promoted, html=html, json=json)
+
+
+def _collect(plan: Plan, service: str, store: "Store", origin: Provenance) -> tuple[TrainingSet, Manifest]:
+    data = collect(store, origin.facts, plan.series, service=service, length=plan.length, horizon=plan.bars_ahead)
+    return data, describe(data, origin, plan.series, service=service, length=plan.length, seed=plan.seed)
+
+
+def _walk(plan: Plan, data: TrainingSet, service: str, say: Callable[[str], None]) -> Walk:
+    return walk(
+        data,
+        folds=plan.folds,
+        embargo=plan.horizon,
+        settings=plan.settings,
+        seed=plan.seed,
+        done=lambda fold: say(f"{service}: {fold}"),
+    )
