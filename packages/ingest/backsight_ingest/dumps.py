@@ -4,7 +4,7 @@ A frame goes in and two come out; no file is opened, no clock is read.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,9 +16,6 @@ from backsight_features.schemas import Table, validate
 from backsight_ingest.layouts import Available, Layout, Version, duration, render
 from backsight_ingest.records import sources
 from backsight_ingest.stamps import instant, known
-
-Seen = Callable[[pl.DataFrame], pl.Series]
-"""Gives the text of the sidecar's time for each row."""
 
 _LOWER: Final = ("venue", "channel")
 _SEPARATOR: Final = "; "
@@ -51,7 +48,6 @@ def facts(
     variables: Mapping[str, str],
     *,
     now: datetime,
-    seen: Seen | None = None,
 ) -> Facts:
     """Return the facts that the rows of a dump hold.
 
@@ -62,13 +58,12 @@ def facts(
     layout : Layout
         How the rows are read.
     rows : pl.DataFrame
-        A text column per column of the file, and ``@row``, ``@origin``, ``@member``; see `records.Batch`.
+        A text column per column of the file, and ``@row`` and ``@origin``; see `records.Batch`. Where the
+        layout has a sidecar, ``@seen`` too: its time, as text.
     variables : mapping of str to str
         What ``{name}`` stands for.
     now : datetime
         Nothing can have happened after it.
-    seen : callable, optional
-        Gives the sidecar's time, as text, for each row.
 
     Raises
     ------
@@ -80,8 +75,6 @@ def facts(
     table = layout.table
     names = [name for name in rows.columns if not name.startswith("@")]
     chosen = sources(layout, variables, names)
-    if layout.available.base == "sidecar" and seen is not None:
-        rows = rows.with_columns(seen(rows).alias("@seen"))
     good: list[pl.DataFrame] = []
     bad: list[pl.DataFrame] = []
     for k, (version, found) in enumerate(zip(layout.versions, chosen, strict=True)):
@@ -212,7 +205,8 @@ class _Reading:
             text = text.str.replace_all(form.thousands, "", literal=True)
         if form.decimal != ".":
             text = text.str.replace_all(form.decimal, ".", literal=True)
-        return text.cast(self._layout.table.columns[target], strict=False)
+        number = text.cast(self._layout.table.columns[target], strict=False)
+        return pl.when(number.is_finite()).then(number)
 
     def _value(self, target: str) -> pl.Expr:
         dtype = self._layout.table.columns[target]

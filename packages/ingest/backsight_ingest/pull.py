@@ -169,7 +169,8 @@ class _File:
         broken = _broken(batch, len(layout.versions))
         appended = accepted = duplicate = 0
         if batch.rows.height:
-            found = facts(layout, batch.rows, batch.variables, now=self._now, seen=self._seen)
+            rows = batch.rows if self._seen is None else batch.rows.with_columns(self._seen(batch.rows))
+            found = facts(layout, rows, batch.variables, now=self._now)
             broken = pl.concat([broken, found.bad])
             appended = found.good.height
         if broken.height:

@@ -72,7 +72,7 @@ class Batch:
     Parameters
     ----------
     rows : pl.DataFrame
-        A text column per column of the file, and ``@row``, ``@origin`` and ``@member``, the member's name.
+        A text column per column of the file, and ``@row``, the record's number, and ``@origin``.
     broken : tuple of Broken
         Those that are no rows.
     variables : mapping of str to str
@@ -265,7 +265,6 @@ class _Building:
             frame.with_columns(
                 pl.Series("@row", self._numbers, dtype=pl.Int64),
                 pl.lit(self._member.origin).alias("@origin"),
-                pl.lit(self._member.name).alias("@member"),
             )
         )
         self._cells, self._numbers = [], []
@@ -383,6 +382,15 @@ def _parsed(text: str) -> Any:
     return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
 
 
+def cells(text: str) -> dict[str, str | None] | None:
+    """Return the cells of a row that was set aside as JSON, None where the text is a line that could not be split."""
+    try:
+        found = _parsed(text)
+    except (ValueError, RecursionError):
+        return None
+    return {name: _scalar(value) for name, value in found.items()} if isinstance(found, dict) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Fields:
     """The fields of a JSON object: those read, in order, those that must be there, and those passed over."""
@@ -426,7 +434,7 @@ def _json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[
         reason = reason if line.strip() else "empty row"
         found: Any = None
         try:
-            found = None if reason else _parsed(line)
+            found = None if reason else _parsed(line.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
             reason = f"half a line, or no JSON: {error}"
         if fields is None:

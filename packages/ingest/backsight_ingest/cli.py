@@ -1,0 +1,223 @@
+"""``backsight pull``, ``quarantine`` and ``runs``: dumps into the lake, what was set aside, and the accounts."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from backsight_features.errors import BadInput
+from backsight_features.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backsight_ingest.pull import Account
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group()
+def pull() -> None:
+    """Read facts into the lake. A second pull of the same changes nothing."""
+
+
+@pull.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--layout", metavar="NAME|FILE.toml", help="How the files are read; --layouts names those shipped.")
+@click.option("--layouts", "listed", is_flag=True, help="List the shipped layouts and stop.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="What the files do not say; repeatable.")
+@_JSON
+@click.pass_obj
+def dump(
+    workspace: Workspace,
+    paths: tuple[Path, ...],
+    layout: str | None,
+    listed: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    r"""Read files and folders that were downloaded: csv, JSON lines or JSON, plain, compressed or in archives.
+
+    Each file stands for itself: if one cannot be read, the others are, and the exit code tells.
+
+    \b
+      backsight pull dump --layout binance-1h BTCUSDT_1h.csv.gz
+      backsight pull dump --layout perp-1m --set venue=deribit btc-perp.csv
+    """
+    from backsight_features.clocks import utc_now
+    from backsight_features.lake import Lake
+
+    from backsight_ingest.layouts import load, shipped
+    from backsight_ingest.pull import pull as read
+
+    if listed:
+        _table(["layout", "kind", "reads"], [[n, load(n).kind, load(n).about] for n in shipped()])
+        return
+    if layout is None or not paths:
+        raise click.UsageError("give --layout and at least one file or folder; --layouts names the shipped ones")
+    accounts, skipped = read(
+        Lake(workspace.lake),
+        load(layout),
+        paths,
+        settings=_settings(settings),
+        now=utc_now(),
+        tell=_progress(),
+    )
+    passed_over = [*skipped, *(name for account in accounts for name in account.skipped)]
+    if as_json:
+        _print_json({"files": [_as_dict(account) for account in accounts], "skipped": passed_over})
+    else:
+        _print_accounts(accounts)
+        for name in passed_over:
+            click.echo(f"skipped {name}: not of layout {layout}", err=True)
+    failed = [account.error for account in accounts if account.error is not None]
+    for error in failed[:-1]:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    if failed:
+        raise failed[-1]
+
+
+@click.group()
+def quarantine() -> None:
+    """Rows that broke a rule: what they are, why, and another try after a fix."""
+
+
+@quarantine.command("list")
+@_JSON
+@click.pass_obj
+def list_(workspace: Workspace, as_json: bool) -> None:
+    """Count what waits, by layout and reason."""
+    from backsight_features.lake import Lake
+
+    from backsight_ingest.quarantine import counts
+
+    _show(counts(Lake(workspace.lake)), as_json, "nothing is in quarantine")
+
+
+@quarantine.command()
+@click.option("--layout", help="Only what this layout set aside.")
+@click.option("--reason", help="Only where the reason has this text in it.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
+@_JSON
+@click.pass_obj
+def show(workspace: Workspace, layout: str | None, reason: str | None, limit: int, as_json: bool) -> None:
+    """Show rows that wait, with their original text."""
+    import polars as pl
+    from backsight_features.lake import Lake
+
+    from backsight_ingest.quarantine import waiting
+
+    rows = waiting(Lake(workspace.lake))
+    if layout is not None:
+        rows = rows.filter(pl.col("layout") == layout)
+    if reason is not None:
+        rows = rows.filter(pl.col("reason").str.contains(reason, literal=True))
+    found = rows.select("origin", "row", "reason", "original").head(limit).collect()
+    _show(found, as_json, "nothing of that is in quarantine")
+
+
+@quarantine.command()
+@click.option("--layout", metavar="NAME|FILE.toml", help="Read through this layout instead of the recorded ones.")
+@_JSON
+@click.pass_obj
+def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
+    """Read what waits once more, through its layout as it is now."""
+    from backsight_features.clocks import utc_now
+    from backsight_features.lake import Lake
+
+    from backsight_ingest.quarantine import replay as again
+
+    done = list(again(Lake(workspace.lake), now=utc_now(), layout=layout))
+    for each in done:
+        if each.error:
+            click.echo(f"error: {each.error}", err=True)
+    if as_json:
+        _print_json([vars(each) for each in done])
+    else:
+        rows = [[each.origin, each.read, each.accepted, each.duplicate, each.quarantined] for each in done]
+        _table(["file", "read", "accepted", "duplicate", "still in quarantine"], rows)
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Accounts at most.")
+@_JSON
+@click.pass_obj
+def runs(workspace: Workspace, limit: int, as_json: bool) -> None:
+    """Show the last accounts: what came in, file by file."""
+    from backsight_features.lake import Lake
+    from backsight_features.schemas import RUNS
+
+    last = Lake(workspace.lake).scan(RUNS).sort("started_at", "origin", descending=True).head(limit)
+    columns = ["started_at", "verb", "source", "origin", "status", "read", "accepted", "duplicate", "quarantined"]
+    _show(last.select(columns).collect(), as_json, "nothing was pulled yet")
+
+
+def _settings(given: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name or not value:
+            raise BadInput(f"--set {each!r}: write NAME=VALUE")
+        if name in found:
+            raise BadInput(f"--set gives {name} twice")
+        found[name] = value
+    return found
+
+
+def _progress() -> Callable[["Account"], None]:
+    """Return what tells of each file on stderr while a person watches."""
+    watched = sys.stderr.isatty()
+
+    def tell(account: "Account") -> None:
+        if watched:
+            click.echo(f"{account.origin}: {account.status}, {account.accepted} new of {account.read}", err=True)
+
+    return tell
+
+
+def _as_dict(account: "Account") -> dict[str, object]:
+    return {
+        "origin": account.origin,
+        "status": account.status,
+        "read": account.read,
+        "accepted": account.accepted,
+        "duplicate": account.duplicate,
+        "quarantined": account.quarantined,
+        "error": None if account.error is None else str(account.error),
+    }
+
+
+def _print_accounts(accounts: Sequence["Account"]) -> None:
+    rows = [[a.origin, a.status, a.read, a.accepted, a.duplicate, a.quarantined] for a in accounts]
+    _table(["file", "status", "read", "accepted", "duplicate", "quarantined"], rows)
+
+
+def _show(frame: "pl.DataFrame", as_json: bool, nothing: str) -> None:
+    if as_json:
+        _print_json(frame.to_dicts())
+    elif frame.is_empty():
+        click.echo(nothing)
+    else:
+        _table(frame.columns, frame.rows())
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, default=str))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    rows = list(rows)
+    for i, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], int) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "strftime") else str(cell)) for cell in row))
+    # What is piped away is read by programs: there a row stays one line.
+    Console(width=None if sys.stdout.isatty() else 2000).print(table)
