@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -112,7 +113,7 @@ def posts(seed: int, written: Written) -> list[File]:
             lines,
             {
                 "line cut short": (2, lambda line: line[:40]),
-                "created is nan": (2, lambda line: line.replace('"created_utc":', '"created_utc":"nan","was":', 1)),
+                "created is nan": (2, lambda line: re.sub(r'("created_utc":)[0-9.]+', r'\1"nan"', line)),
             },
             repeats=len(lines) // 100,
         )
@@ -121,13 +122,19 @@ def posts(seed: int, written: Written) -> list[File]:
             "removed": rows.filter(text == "[removed]").height,
             "link only": rows.filter(text == "").height,
         }
-        made.append(_packed(f"posts/{str(channel).lower()}.jsonl.gz", dirty.lines, counts | dirty.counts))
+        made.append(_packed(f"posts/{str(channel).lower()}_posts.jsonl.gz", dirty.lines, counts | dirty.counts))
     return made
 
 
 def macro(series: Macro) -> list[File]:
     """Return the monthly series with their vintages in one file, and each daily one in its own."""
-    made = [_packed("macro/vintages.csv.gz", series.vintages.write_csv().splitlines(), {"revisions": series.revisions})]
+    made = [
+        _packed(
+            "macro/vintages/alfred_intervals.csv.gz",
+            series.vintages.write_csv().splitlines(),
+            {"revisions": series.revisions},
+        )
+    ]
     for name, table in series.daily.items():
         lines = table.write_csv().splitlines()
         empty = table["value"].null_count()

@@ -18,6 +18,7 @@ from backsight_ingest.sample.relation import (
     Relation,
     Trace,
     drift,
+    echo_gain,
     effects,
     log_variance,
     trace,
@@ -80,34 +81,54 @@ def foresee(seed: int, relation: Relation, drivers: Drivers, base: Base, *, firs
     acting = Trace(**{field.name: at(getattr(now, field.name), hour) for field in fields(Trace)})
     news, reddit, attention = (at(x, hour) for x in (drivers.news, drivers.reddit, drivers.attention))
     slow, fast = at(base.slow, hour), at(base.fast, hour)
-    mean, variance, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    mean, squares, echo = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    volatility: list[FloatArray] = []
     coming: list[Impulse] = []
+    own: list[FloatArray] = []
     for step in range(1, HORIZON + 1):
         then = hour + step
         news, reddit = onward(news, MOOD_HOURS), onward(reddit, MOOD_HOURS)
         attention = onward(attention, ATTENTION_HOURS)
         rates = at(np.sqrt(drivers.scheduled_rates), then) * rng.standard_normal(shape)
         alarm = at(np.sqrt(drivers.scheduled_alarm), then) * rng.standard_normal(shape)
-        coming.append(Impulse(news=news, reddit=reddit, attention=attention, rates=rates, alarm=alarm))
+        # The noise to come has mean 0 here; what it does to later drift is put together below.
+        still = np.zeros(shape)
+        coming.append(Impulse(news=news, reddit=reddit, attention=attention, rates=rates, alarm=alarm, noise=still))
+        own.append(rng.standard_normal(shape))
         if step <= relation.lag:
             published = then - relation.lag
             acts = Impulse(**{field.name: at(getattr(drivers, field.name), published) for field in fields(Impulse)})
         else:
             acts = coming[step - 1 - relation.lag]
+            echo = keep(relation.noise_hours) * echo + own[step - 1 - relation.lag]
         acting = acting.onward(relation, acts)
         slow, fast = onward(slow, SLOW_HOURS), onward(fast, FAST_HOURS)
         here = effects(relation, acting)
         push = drift(relation, here)
-        spread = np.exp(log_variance(relation, here, log_level(slow, fast, at(base.rhythm, then))))
-        mean += np.sqrt(spread) * push
-        variance += spread
-        squares += spread * (push + rng.standard_normal(shape)) ** 2
+        volatility.append(np.exp(log_variance(relation, here, log_level(slow, fast, at(base.rhythm, then))) / 2.0))
+        mean += volatility[-1] * push
+        squares += (volatility[-1] * (push + echo_gain(relation) * echo + own[-1])) ** 2
+    spread = _spread(relation, volatility)
     return Oracle(
         hour=hour,
-        p_up=_normal_cdf(mean / np.sqrt(variance)).mean(axis=1),
+        p_up=_normal_cdf(mean / spread).mean(axis=1),
         log_rv=np.log(squares).mean(axis=1),
         rv=squares.mean(axis=1),
     )
+
+
+def _spread(relation: Relation, volatility: list[FloatArray]) -> FloatArray:
+    """Return the standard deviation of the whole return given the path of volatility.
+
+    The noise of an hour moves the price at once, and again from `lag` hours later on.
+    """
+    variance = np.zeros_like(volatility[0])
+    later = np.zeros_like(volatility[0])
+    for j in range(HORIZON - 1, -1, -1):
+        if j + relation.lag < HORIZON:
+            later = keep(relation.noise_hours) * later + volatility[j + relation.lag]
+        variance += (volatility[j] + echo_gain(relation) * later) ** 2
+    return np.sqrt(variance)
 
 
 def _normal_cdf(x: FloatArray) -> FloatArray:

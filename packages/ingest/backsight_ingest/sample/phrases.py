@@ -263,6 +263,6 @@ def _pick(rng: np.random.Generator, texts: tuple[str, ...], n: int) -> pl.Series
 
 
 def _numbered(rng: np.random.Generator, texts: pl.Series) -> pl.Series:
-    number = pl.Series("number", rng.integers(2, 99, size=len(texts))).cast(pl.String)
+    number = pl.Series("number", rng.integers(2, 400, size=len(texts))).cast(pl.String)
     frame = pl.DataFrame({"text": texts, "number": number})
     return frame.select(pl.col("text").str.replace_all("{n}", pl.col("number"), literal=True)).to_series()

@@ -67,7 +67,12 @@ def base(seed: int, hour_of_week: IntArray) -> Base:
     return Base(slow=wander(rng, n, SLOW_HOURS), fast=wander(rng, n, FAST_HOURS), rhythm=day + weekend)
 
 
-def bars(seed: int, drift: FloatArray, log_variance: FloatArray, *, first_price: float) -> Bars:
+def noise(seed: int, n: int) -> FloatArray:
+    """Return what each step of ``n`` hours has of its own, shape (n, STEPS); an hour's sum has variance 1."""
+    return np.asarray(draws(seed, "returns").standard_normal((n, STEPS)) / np.sqrt(STEPS))
+
+
+def bars(seed: int, drift: FloatArray, log_variance: FloatArray, noise: FloatArray, *, first_price: float) -> Bars:
     """Return the bars that follow from the hourly drift and log variance.
 
     Parameters
@@ -78,12 +83,13 @@ def bars(seed: int, drift: FloatArray, log_variance: FloatArray, *, first_price:
         Mean of the hourly log return in units of its volatility.
     log_variance : ndarray of shape (n,)
         Of the hourly log return.
+    noise : ndarray of shape (n, STEPS)
+        See `noise`.
     first_price : float
         Open of the first bar.
     """
-    rng, n = draws(seed, "returns"), len(drift)
-    volatility = np.exp(log_variance / 2.0)[:, None]
-    steps = volatility * (drift[:, None] / STEPS + rng.standard_normal((n, STEPS)) / np.sqrt(STEPS))
+    rng, n = draws(seed, "volume"), len(drift)
+    steps = np.exp(log_variance / 2.0)[:, None] * (drift[:, None] / STEPS + noise)
     path = np.log(first_price) + np.cumsum(steps.ravel()).reshape(n, STEPS)
     opening = np.concatenate([[np.log(first_price)], path[:-1, -1]])
     inside = np.exp(np.column_stack([opening, path]))

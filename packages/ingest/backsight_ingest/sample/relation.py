@@ -4,13 +4,15 @@ With hours :math:`u`, the lag :math:`L`, :math:`K_\tau x` the decaying mean of x
 surprise, the short decaying mean less the long one, scaled to variance 1,
 
 .. math::
-    d_u &= b_n S n_{u-L} + b_r S r_{u-L} + b_m K_{macro} m_{u-L} \\
+    d_u &= b_n S n_{u-L} + b_r S r_{u-L} + b_m K_{macro} m_{u-L} + b_e K_{noise} \epsilon_{u-L} \\
     g_u &= c_a K_{vol} a_{u-L} - c_s S (n + r)_{u-L} / \sqrt 2 + c_v K_{macro} v_{u-L} \\
     h_u &= \mu + base_u + g_u \\
     return_u &= e^{h_u / 2} (d_u + \epsilon_u), \quad \epsilon_u \sim N(0, 1)
 
-where n and r are the moods of news and posts, a the attention (which sets how much is written), m the surprise of
-rates and prices (less is better) and v the surprise of implied volatility.
+with n and r the moods of news and posts, a the attention (which sets how much is written), m the surprise of rates
+and prices (less is better) and v the surprise of implied volatility. The price forgets a part of its own noise
+(b_e < 0), about as much as the moods make it go on: past returns tell next to nothing of those to come, and what is
+written does.
 """
 
 from dataclasses import dataclass, replace
@@ -22,17 +24,18 @@ from backsight_ingest.sample.draws import FloatArray, decayed, keep
 
 FORMULA: Final = (
     "return[u] = exp(h[u]/2) * (d[u] + N(0,1)); "
-    "d[u] = drift_news*S(news)[u-lag] + drift_reddit*S(reddit)[u-lag] + drift_macro*K(rates)[u-lag]; "
+    "d[u] = drift_news*S(news)[u-lag] + drift_reddit*S(reddit)[u-lag] + drift_macro*K(rates)[u-lag] "
+    "+ drift_noise*K(noise)[u-lag]; "
     "h[u] = base[u] + vol_attention*K(attention)[u-lag] - vol_mood*S(news+reddit)[u-lag]/sqrt(2) "
     "+ vol_macro*K(alarm)[u-lag]; "
     "K is a decaying sum, S a short decaying mean less a long one, both scaled to variance 1; u counts hours"
 )
 """The relation in one line, for the manifest."""
 
-MOOD_HOURS = 12.0
+MOOD_HOURS = 16.0
 """Time constant of the moods."""
 
-ATTENTION_HOURS = 18.0
+ATTENTION_HOURS = 24.0
 """Time constant of attention."""
 
 
@@ -47,22 +50,24 @@ class Relation:
     short_hours, long_hours : float
         Time constants of the two decaying means whose difference is the surprise of a mood. A push and its later
         reversal cancel, so that the price keeps no trace and past returns tell next to nothing.
-    crowd_hours, macro_hours : float
-        Time constants with which the effect of attention, and of a macro surprise, dies out.
-    drift_news, drift_reddit, drift_macro : float
+    crowd_hours, macro_hours, noise_hours : float
+        Time constants with which the effect of attention, of a macro surprise and of noise dies out.
+    drift_news, drift_reddit, drift_macro, drift_noise : float
         Hourly drift in units of the hourly volatility, per standard deviation of the driver.
     vol_attention, vol_mood, vol_macro : float
         Log variance per standard deviation of the driver.
     """
 
-    lag: int = 3
-    short_hours: float = 8.0
-    long_hours: float = 48.0
+    lag: int = 6
+    short_hours: float = 9.0
+    long_hours: float = 36.0
     crowd_hours: float = 10.0
     macro_hours: float = 24.0
-    drift_news: float = 0.13
-    drift_reddit: float = 0.08
-    drift_macro: float = -0.07
+    noise_hours: float = 12.0
+    drift_news: float = 0.10
+    drift_reddit: float = 0.07
+    drift_macro: float = -0.05
+    drift_noise: float = -0.045
     vol_attention: float = 0.75
     vol_mood: float = 0.15
     vol_macro: float = 0.25
@@ -74,6 +79,7 @@ class Relation:
             drift_news=0.0,
             drift_reddit=0.0,
             drift_macro=0.0,
+            drift_noise=0.0,
             vol_attention=0.0,
             vol_mood=0.0,
             vol_macro=0.0,
@@ -90,6 +96,8 @@ class Drivers:
         Autoregressions of variance 1, see `wander`.
     rates, alarm : ndarray of shape (n,)
         Macro surprises of variance 1 in the hour in which each becomes known, 0 elsewhere.
+    noise : ndarray of shape (n,)
+        What the hour's return has of its own: the price is public too.
     scheduled_rates, scheduled_alarm : ndarray of shape (n,)
         Surprises that become known in the hour: calendars are public.
     """
@@ -99,6 +107,7 @@ class Drivers:
     attention: FloatArray
     rates: FloatArray
     alarm: FloatArray
+    noise: FloatArray
     scheduled_rates: FloatArray
     scheduled_alarm: FloatArray
 
@@ -114,6 +123,7 @@ class Trace:
     attention: FloatArray
     rates: FloatArray
     alarm: FloatArray
+    noise: FloatArray
 
     def onward(self, relation: Relation, acts: "Impulse") -> Self:
         """Return the sums one hour later, when ``acts`` comes in."""
@@ -128,6 +138,7 @@ class Trace:
             attention=crowd * self.attention + acts.attention,
             rates=macro * self.rates + acts.rates,
             alarm=macro * self.alarm + acts.alarm,
+            noise=keep(relation.noise_hours) * self.noise + acts.noise,
         )
 
 
@@ -140,6 +151,7 @@ class Impulse:
     attention: FloatArray
     rates: FloatArray
     alarm: FloatArray
+    noise: FloatArray
 
 
 def trace(relation: Relation, drivers: Drivers) -> Trace:
@@ -156,6 +168,7 @@ def trace(relation: Relation, drivers: Drivers) -> Trace:
         attention=late(drivers.attention, relation.crowd_hours),
         rates=late(drivers.rates, relation.macro_hours),
         alarm=late(drivers.alarm, relation.macro_hours),
+        noise=late(drivers.noise, relation.noise_hours),
     )
 
 
@@ -168,6 +181,7 @@ class Effects:
     attention: FloatArray
     rates: FloatArray
     alarm: FloatArray
+    noise: FloatArray
 
 
 def effects(relation: Relation, at: Trace) -> Effects:
@@ -185,13 +199,24 @@ def effects(relation: Relation, at: Trace) -> Effects:
         attention=at.attention / crowd,
         rates=at.rates,
         alarm=at.alarm,
+        noise=at.noise * noise_scale(relation),
     )
+
+
+def noise_scale(relation: Relation) -> float:
+    """Return the factor that gives the decaying sum of noise variance 1."""
+    return float(np.sqrt(1.0 - keep(relation.noise_hours) ** 2))
+
+
+def echo_gain(relation: Relation) -> float:
+    """Return the drift per unit of the decaying sum of noise."""
+    return relation.drift_noise * noise_scale(relation)
 
 
 def drift(relation: Relation, act: Effects) -> FloatArray:
     """Return the mean of the hourly return in units of its volatility."""
     texts = relation.drift_news * act.news + relation.drift_reddit * act.reddit
-    return np.asarray(texts + relation.drift_macro * act.rates)
+    return np.asarray(texts + relation.drift_macro * act.rates + relation.drift_noise * act.noise)
 
 
 def log_variance(relation: Relation, act: Effects, base: FloatArray) -> FloatArray:

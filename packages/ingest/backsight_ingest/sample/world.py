@@ -91,12 +91,14 @@ def world(*, seed: int, days: int, end: date, signal: bool) -> World:
     stop = datetime(end.year, end.month, end.day, tzinfo=UTC)
     zero, start = stop - timedelta(hours=hours), stop - timedelta(days=days)
     series = macro.macro(seed, zero.date(), end, federal_holidays())
-    drivers = _drivers(seed, hours, zero, series.shocks)
+    noise = prices.noise(seed, hours)
+    drivers = _drivers(seed, hours, zero, series.shocks, noise.sum(axis=1))
     background = wander(draws(seed, "background"), hours, 480.0)
     hour_of_week = (np.arange(hours) + zero.weekday() * 24 + zero.hour) % 168
     base = prices.base(seed, hour_of_week)
     acting = effects(planted, trace(planted, drivers))
-    bars = prices.bars(seed, drift(planted, acting), log_variance(planted, acting, base.level()), first_price=30_000.0)
+    moves, variances = drift(planted, acting), log_variance(planted, acting, base.level())
+    bars = prices.bars(seed, moves, variances, noise, first_price=30_000.0)
     returns = np.diff(np.log(bars.close), prepend=np.log(bars.open[0]))
 
     parts = [
@@ -127,7 +129,7 @@ def world(*, seed: int, days: int, end: date, signal: bool) -> World:
     return World(files={part.name: part.content for part in parts}, manifest=manifest)
 
 
-def _drivers(seed: int, hours: int, zero: datetime, shocks: pl.DataFrame) -> Drivers:
+def _drivers(seed: int, hours: int, zero: datetime, shocks: pl.DataFrame, noise: FloatArray) -> Drivers:
     news = wander(draws(seed, "mood of news"), hours, MOOD_HOURS)
     own = wander(draws(seed, "mood of posts"), hours, MOOD_HOURS)
     rates, scheduled_rates = _hourly(shocks.filter(pl.col("series_id") != "VIXCLS"), zero, hours)
@@ -138,6 +140,7 @@ def _drivers(seed: int, hours: int, zero: datetime, shocks: pl.DataFrame) -> Dri
         attention=wander(draws(seed, "attention"), hours, ATTENTION_HOURS),
         rates=rates,
         alarm=alarm,
+        noise=noise,
         scheduled_rates=scheduled_rates,
         scheduled_alarm=scheduled_alarm,
     )

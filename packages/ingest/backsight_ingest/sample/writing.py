@@ -12,8 +12,8 @@ from backsight_ingest.sample import phrases
 from backsight_ingest.sample.draws import FloatArray, IntArray, draws
 from backsight_ingest.sample.relation import Drivers
 
-NEWS_PER_DAY: Final = 31.0
-POSTS_PER_DAY: Final = 24.0
+NEWS_PER_DAY: Final = 36.0
+POSTS_PER_DAY: Final = 26.0
 CROWD: Final = 0.6
 """Log of the number of texts per standard deviation of attention."""
 
