@@ -50,10 +50,9 @@ def _mood(made: World, hours: int) -> np.ndarray:
         at=pl.col("date").str.to_datetime("%d-%m-%Y %H:%M", strict=False)
     )
     news = news.filter(pl.col("at").is_not_null() & ~pl.col("date").str.ends_with(" 00:00"))
-    good = pl.col("title").str.count_matches(r"(?i)gains|surges|inflows|wins|soars|jumps|growth|climbs|bullish|rally")
-    bad = pl.col("title").str.count_matches(
-        r"(?i)losses|plunges|outflows|lawsuit|tumbles|drops|loses|slides|bearish|fall"
-    )
+    title = pl.col("title").fill_null("")
+    good = title.str.count_matches(r"(?i)gains|surges|inflows|wins|soars|jumps|growth|climbs|bullish|rally")
+    bad = title.str.count_matches(r"(?i)losses|plunges|outflows|lawsuit|tumbles|drops|loses|slides|bearish|fall")
     start = pl.lit("2023-01-07").str.to_datetime()
     news = news.select(
         hour=(pl.col("at") - start).dt.total_hours(), verdict=good.clip(0, 1).cast(pl.Int32) - bad.clip(0, 1)
