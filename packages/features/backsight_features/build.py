@@ -178,11 +178,12 @@ def build(
             "backsight.scorer": str(background.scorer or ""),
             "backsight.version": __version__,
         }
+        frames = {f"{kind}_{timeframe}": pl.concat([getattr(one, kind) for one in made]) for kind in KINDS}
         with _writing(folder, timeframe):
-            for kind in KINDS:
-                name = f"{kind}_{timeframe}"
-                rows = pl.concat([getattr(one, kind) for one in made])
-                _replace(folder / name, rows, metadata)
+            # Before any is written: all three can be.
+            as_before = {name: _is_as_before(folder / name, rows) for name, rows in frames.items()}
+            for name, rows in frames.items():
+                _write(folder / name, rows, keep_others=as_before[name], metadata=metadata)
                 built.extend(_spans(name, rows))
     return built
 
@@ -195,26 +196,38 @@ def _check_distinct(series: Sequence[BarSeries]) -> None:
             raise BadInput(f"{other} and {one} would be the same rows; a symbol has one venue per timeframe")
 
 
-def _replace(path: Path, rows: pl.DataFrame, metadata: dict[str, str]) -> None:
-    """Write rows in the place of those of the same symbols, in one commit."""
-    properties = CommitProperties(custom_metadata=metadata)
-    table = rows.to_arrow()
+def _is_as_before(path: Path, rows: pl.DataFrame) -> bool:
+    """Return whether a table exists with the columns of these rows.
+
+    Raises
+    ------
+    BadInput
+        If it has others, and symbols that are not among the rows: they would be left half old, half new.
+    """
     if not DeltaTable.is_deltatable(str(path)):
-        write_deltalake(str(path), table, commit_properties=properties)
-        return
-    symbols = rows["symbol"].unique().sort().to_list()
+        return False
     stored = pl.scan_delta(str(path))
     if stored.collect_schema() == rows.schema:
-        listed = ", ".join("'" + symbol.replace("'", "''") + "'" for symbol in symbols)
-        write_deltalake(
-            str(path), table, mode="overwrite", predicate=f"symbol IN ({listed})", commit_properties=properties
-        )
-        return
-    others = stored.filter(~pl.col("symbol").is_in(symbols)).select(pl.col("symbol").unique().sort()).collect()
+        return True
+    built = rows["symbol"].unique().to_list()
+    others = stored.filter(~pl.col("symbol").is_in(built)).select(pl.col("symbol").unique().sort()).collect()
     if others.height:
         names = ", ".join(others["symbol"])
         raise BadInput(f"{path.name} has other features than this version computes; build {names} in the same call")
-    write_deltalake(str(path), table, mode="overwrite", schema_mode="overwrite", commit_properties=properties)
+    return False
+
+
+def _write(path: Path, rows: pl.DataFrame, *, keep_others: bool, metadata: dict[str, str]) -> None:
+    """Write rows in the place of those of the same symbols, or of all, in one commit."""
+    symbols = ", ".join("'" + symbol.replace("'", "''") + "'" for symbol in rows["symbol"].unique().sort())
+    write_deltalake(
+        str(path),
+        rows.to_arrow(),
+        mode="overwrite",
+        schema_mode=None if keep_others else "overwrite",
+        predicate=f"symbol IN ({symbols})" if keep_others else None,
+        commit_properties=CommitProperties(custom_metadata=metadata),
+    )
 
 
 def _spans(name: str, rows: pl.DataFrame) -> list[Built]:

@@ -1,0 +1,182 @@
+"""Feature tables, built from a real lake."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from backsight_features import macro, market, text
+from backsight_features.bars import BarSeries
+from backsight_features.build import build
+from backsight_features.build_cli import build as build_command
+from backsight_features.errors import BadInput
+from backsight_features.lake import Lake
+from backsight_features.schemas import FACTS
+from backsight_features.snapshot import Snapshot
+from backsight_features.workspace import Workspace
+from click.testing import CliRunner
+from deltalake import DeltaTable, write_deltalake
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SERIES = BarSeries.parse("v:BTC-USD:1h")
+TABLES = ("market_1h", "text_1h", "macro_1h")
+CLOCKS = ["symbol", "observed_at", "available_at"]
+
+
+def fill(home: Path, facts: Mapping[str, pl.DataFrame], now: datetime = NOW) -> Lake:
+    lake = Lake(home / "lake")
+    for name, frame in facts.items():
+        lake.append(FACTS[name], frame.drop("ingested_at"), now=now)
+    return lake
+
+
+def tables(home: Path) -> dict[str, pl.DataFrame]:
+    return {name: pl.read_delta(str(home / "features" / name)).sort(CLOCKS[::2]) for name in TABLES}
+
+
+def make(home: Path, *series: str, say: Callable[[str], None] = lambda line: None) -> None:
+    build(
+        Snapshot.take(Lake(home / "lake")),
+        home / "features",
+        [BarSeries.parse(s) for s in series or (str(SERIES),)],
+        say=say,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path, world: Callable) -> Path:
+    """Return a folder with a lake that holds facts of every kind, of two symbols."""
+    facts = world(0, hours=200)
+    fill(tmp_path, facts)
+    fill(tmp_path, {"bars": facts["bars"].with_columns(symbol=pl.lit("ETH-USD"))})
+    return tmp_path
+
+
+def test_three_tables_with_the_same_rows(home: Path) -> None:
+    make(home)
+    made = tables(home)
+    expected = {"market_1h": market.FEATURES, "text_1h": text.FEATURES, "macro_1h": macro.FEATURES}
+    for name, frame in made.items():
+        assert frame.columns == CLOCKS + [feature.name for feature in expected[name]]
+        assert frame.select(CLOCKS).equals(made["market_1h"].select(CLOCKS))
+    rows = made["market_1h"]
+    assert rows.select("symbol", "available_at").is_unique().all()
+    assert rows["symbol"].unique().to_list() == ["BTC-USD"]
+    bars = pl.scan_delta(str(home / "lake" / "bars")).filter(pl.col("symbol") == "BTC-USD").collect()
+    assert rows["available_at"].to_list() == bars["available_at"].unique().sort().to_list()
+
+
+def test_a_commit_says_what_the_rows_were_made_of(home: Path) -> None:
+    make(home)
+    commit = DeltaTable(str(home / "features" / "text_1h")).history(1)[0]
+    assert commit["backsight.bars"] == "v:BTC-USD:1h"
+    assert commit["backsight.scorer"] == "lexicon@1"
+    lake = Lake(home / "lake")
+    assert json.loads(commit["backsight.lake"]) == {name: lake.version(table) for name, table in FACTS.items()}
+    assert commit["backsight.version"]
+
+
+def test_a_second_build_changes_nothing(home: Path) -> None:
+    make(home)
+    first = tables(home)
+    make(home)
+    assert all(frame.equals(first[name], null_equal=True) for name, frame in tables(home).items())
+
+
+def test_rows_of_other_symbols_stay(home: Path) -> None:
+    make(home, "v:BTC-USD:1h", "v:ETH-USD:1h")
+    both = tables(home)
+    make(home, "v:BTC-USD:1h")
+    assert all(frame.equals(both[name], null_equal=True) for name, frame in tables(home).items())
+    assert both["macro_1h"]["symbol"].unique().sort().to_list() == ["BTC-USD", "ETH-USD"]
+
+
+def test_symbols_built_apart_are_as_built_together(home: Path) -> None:
+    make(home, "v:BTC-USD:1h", "v:ETH-USD:1h")
+    together = tables(home)
+    for symbol in ("ETH-USD", "BTC-USD"):
+        make(home, f"v:{symbol}:1h")
+    assert all(frame.equals(together[name], null_equal=True) for name, frame in tables(home).items())
+
+
+def test_a_table_of_other_features_is_replaced_only_as_a_whole(home: Path) -> None:
+    make(home, "v:BTC-USD:1h", "v:ETH-USD:1h")
+    path = str(home / "features" / "market_1h")
+    write_deltalake(path, pl.read_delta(path).drop("rsi_14").to_arrow(), mode="overwrite", schema_mode="overwrite")
+    with pytest.raises(BadInput, match=r"market_1h has other features .* build ETH-USD in the same call"):
+        make(home, "v:BTC-USD:1h")
+    make(home, "v:BTC-USD:1h", "v:ETH-USD:1h")
+    assert "rsi_14" in tables(home)["market_1h"].columns
+
+
+def test_facts_that_come_later_change_no_row_before_them(home: Path, bars_of: Callable, walk: Callable) -> None:
+    make(home)
+    before = tables(home)
+    end = before["market_1h"]["available_at"][-1]
+    first, last = before["market_1h"]["observed_at"][[0, -1]]
+    new = bars_of(walk(50, seed=9), start=last + timedelta(hours=1))
+    corrections = bars_of(walk(50, seed=8), start=first)
+    delay = pl.duration(hours=pl.Series(np.random.default_rng(0).integers(1, 40, 100)))
+    later = pl.concat([new, corrections]).with_columns(available_at=pl.lit(end) + delay)
+    fill(home, {"bars": later.filter(pl.col("available_at") >= pl.col("observed_at"))}, NOW + timedelta(days=1))
+    make(home)
+    for name, frame in tables(home).items():
+        assert frame.filter(pl.col("available_at") <= end).equals(before[name], null_equal=True)
+        assert frame.height > before[name].height
+
+
+def test_what_is_absent_is_null_and_said_once(tmp_path: Path, world: Callable) -> None:
+    fill(tmp_path, {"bars": world(0, hours=200)["bars"]})
+    lines: list[str] = []
+    make(tmp_path, say=lines.append)
+    made = tables(tmp_path)
+    for name in ("text_1h", "macro_1h"):
+        features = made[name].drop(CLOCKS)
+        assert features.null_count().row(0) == (features.height,) * features.width
+    assert [line for line in lines if line.startswith("warning:")] == [
+        "warning: no texts of news: its features are null",
+        "warning: no texts of reddit: its features are null",
+        "warning: no text was scored: all sentiment is null",
+        "warning: no macro series CPIAUCSL, UNRATE, DGS10, VIXCLS, DTWEXBGS, FNG: their features are null",
+    ]
+
+
+def test_two_venues_cannot_share_a_symbol(home: Path) -> None:
+    with pytest.raises(BadInput, match="a symbol has one venue per timeframe"):
+        make(home, "v:BTC-USD:1h", "w:BTC-USD:1h")
+
+
+def test_a_series_that_is_not_there_writes_nothing(home: Path) -> None:
+    with pytest.raises(BadInput, match="no bars v:XRP-USD:1h in the lake; there are v:BTC-USD:1h, v:ETH-USD:1h"):
+        make(home, "v:BTC-USD:1h", "v:XRP-USD:1h")
+    assert not (home / "features").exists()
+
+
+def test_the_command_prints_rows_and_span(home: Path) -> None:
+    runner, workspace = CliRunner(), Workspace(root=home)
+    plain = runner.invoke(build_command, ["--bars", "v:BTC-USD:1h"], obj=workspace)
+    assert plain.exit_code == 0
+    rows = tables(home)["market_1h"]
+    first, last = (f"{at:%FT%TZ}" for at in (rows["available_at"][0], rows["available_at"][-1]))
+    assert plain.stdout.splitlines() == [f"{name}  BTC-USD  {rows.height} rows  {first} to {last}" for name in TABLES]
+    assert "warning: no macro series DTWEXBGS" in plain.stderr
+
+    as_json = runner.invoke(build_command, ["--bars", "v:BTC-USD:1h", "--json"], obj=workspace)
+    assert json.loads(as_json.stdout)[0] == {
+        "table": "market_1h",
+        "symbol": "BTC-USD",
+        "rows": rows.height,
+        "first": first,
+        "last": last,
+    }
+
+
+def test_the_command_wants_a_scorer_it_knows(home: Path) -> None:
+    result = CliRunner().invoke(
+        build_command, ["--bars", "v:BTC-USD:1h", "--scorer", "finbert@1"], obj=Workspace(root=home)
+    )
+    assert isinstance(result.exception, BadInput)
+    assert "the lake has scores by lexicon@1" in str(result.exception)
