@@ -176,6 +176,19 @@ def test_windows_of_the_store_are_what_was_known(store: Any) -> None:
     assert len(store.windows("forecast_1h", ["BTC-USD"], length=6, start=T0 + 900 * HOUR)) == 0
 
 
+def test_a_state_that_is_not_in_every_table_is_not_there(store: Any, workspace: Workspace) -> None:
+    """Tables are built one after the other; between two of them, the older state must not stand in."""
+    frame = states()
+    whole = store.windows("forecast_1h", ["BTC-USD"], length=5)
+    newest = (
+        frame.filter(pl.col("symbol") == "BTC-USD").tail(1).with_columns(pl.col("observed_at", "available_at") + HOUR)
+    )
+    write_deltalake(workspace.features / "market_1h", pl.concat([frame, newest]).drop("sent_y"), mode="overwrite")
+    partly = store.windows("forecast_1h", ["BTC-USD"], length=5)
+    assert partly.gather().tobytes() == whole.gather().tobytes()
+    assert len(store.windows("price_1h", ["BTC-USD"], length=5)) == len(whole) + 1
+
+
 def test_nothing_known_later_changes_a_window(store: Any, workspace: Workspace) -> None:
     at = T0 + 40 * HOUR
     asked = pl.DataFrame({"symbol": ["BTC-USD"], "at": [at]}, {"symbol": pl.String, "at": UTC_US})

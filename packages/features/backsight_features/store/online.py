@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backsight_features.errors import FutureStamped, HeaderMismatch, NonFinite, Stale
-from backsight_features.store.packed import PackedWindow, digest
+from backsight_features.store.packed import PackedWindow, digest, utc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,8 @@ def admit(
         raise HeaderMismatch(f"{name} has slots of {window.timeframe}, the service of {timeframe}; publish it again")
 
     stored = {
-        "newest bar closed": window.observed_at.astype(datetime).replace(tzinfo=UTC),
-        "newest state became known": window.available_at.astype(datetime).replace(tzinfo=UTC),
+        "newest bar closed": utc(window.observed_at),
+        "newest state became known": utc(window.available_at),
     }
     for what, stamp in stored.items():
         if stamp > at:

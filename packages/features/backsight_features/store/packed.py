@@ -25,7 +25,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -128,3 +128,9 @@ def unpack(data: bytes) -> PackedWindow:
         observed_at=np.int64(observed_at).astype("datetime64[us]"),
         timeframe=step * _MICROSECOND,
     )
+
+
+def utc(stamp: np.datetime64) -> datetime:
+    """Return a stamp of a window as a datetime."""
+    at: datetime = stamp.astype(datetime)
+    return at.replace(tzinfo=UTC)

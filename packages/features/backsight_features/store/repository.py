@@ -89,11 +89,14 @@ def _imports_from(folder: Path, names: list[str]) -> Iterator[None]:
     before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     path = str(folder.absolute())
     sys.path.insert(0, path)
+    # A cached module goes by size and second, and would hide an edit of the same length.
+    cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     importlib.invalidate_caches()
     try:
         yield
     finally:
         sys.path.remove(path)
+        sys.dont_write_bytecode = cached
         for name in names:
             sys.modules.pop(name, None)
         sys.modules.update(before)

@@ -1,38 +1,28 @@
 """The one door to features: history for training, windows, and the newest window online."""
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
 
-import filelock
 import numpy as np
 import polars as pl
 from feast import FeatureService, FeatureStore, FeatureView
 from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_operations import extract_objects_for_apply_delete
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from backsight_features.clocks import UTC_US, utc_now
-from backsight_features.errors import BadInput, Busy, HeaderMismatch, Missing
-from backsight_features.store.definitions import PACKED, max_age_of, patience, timeframe_of, window_view_name
+from backsight_features.errors import BadInput, HeaderMismatch, Missing
+from backsight_features.store import shelf
+from backsight_features.store.definitions import max_age_of, patience, timeframe_of, window_view_name
 from backsight_features.store.online import OnlineWindow, admit
-from backsight_features.store.packed import PackedWindow, digest, pack, unpack
+from backsight_features.store.packed import PackedWindow, digest, unpack, utc
 from backsight_features.store.repository import configuration, definitions
+from backsight_features.store.shelf import Outcome
 from backsight_features.store.sources import NoTable
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace
-
-_UNREADABLE: Final = b"damaged"
-"""Stands for a stored value that is no value of Feast's; it is no window either."""
-
-Outcome = Literal["written", "corrected", "unchanged", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +76,7 @@ class _Service:
     features: tuple[str, ...]
     timeframe: timedelta
     max_ages: dict[str, timedelta]
-    first_view: FeatureView
+    views: tuple[FeatureView, ...]
     window_view: FeatureView
 
 
@@ -149,7 +139,7 @@ class Store:
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> pl.DataFrame:
-        """Return the bar grid: the instants at which a service has a state.
+        """Return the bar grid: the instants at which a service has a state, in all of its views.
 
         Parameters
         ----------
@@ -171,21 +161,12 @@ class Store:
         BadInput
             If no features have been built, or the symbol is none of those that have features.
         """
-        view = self._service(service).first_view
-        try:
-            job = self._feast.provider.offline_store.pull_all_from_table_or_query(
-                config=self._feast.config,
-                data_source=view.batch_source,
-                join_key_columns=["symbol"],
-                feature_name_columns=["observed_at"],
-                timestamp_field="available_at",
-                start_date=start,
-                end_date=end,
-            )
-            grid = pl.DataFrame(pl.from_arrow(job.to_arrow()))
-        except NoTable as error:
-            raise BadInput(f"{error}; run `backsight build`") from error
-        grid = grid.cast({"observed_at": UTC_US, "available_at": UTC_US}).sort("symbol", "available_at")
+        grids = [self._grid(view, start, end) for view in self._service(service).views]
+        grid = grids[0]
+        for other in grids[1:]:
+            # Tables are built one after the other; a state that is not in all of them yet is not there.
+            grid = grid.join(other, on=grid.columns, how="semi")
+        grid = grid.sort("symbol", "available_at")
         if symbol is not None:
             known = grid["symbol"].unique().sort()
             grid = grid.filter(pl.col("symbol") == symbol)
@@ -274,7 +255,7 @@ class Store:
         )
         stamps = np.append(cut.row_available_at, np.datetime64("NaT"))
         done = []
-        with self._publishing():
+        with shelf.writing(self._workspace.online):
             for i, symbol in enumerate(cut.symbol):
                 window = PackedWindow(
                     digest=digest(cut.features),
@@ -287,9 +268,9 @@ class Store:
                 done.append(
                     PublishedWindow(
                         symbol=symbol,
-                        outcome=self._write(known, symbol, window),
-                        observed_at=_utc(window.observed_at),
-                        available_at=_utc(window.available_at),
+                        outcome=shelf.put(self._feast, known.window_view, symbol, window),
+                        observed_at=utc(window.observed_at),
+                        available_at=utc(window.available_at),
                     )
                 )
         return Published(service=service, length=length, at=at, windows=tuple(done))
@@ -314,7 +295,7 @@ class Store:
             If what was published must not be used; see `online.admit`.
         """
         known = self._service(service)
-        data = self._read(known, symbol)
+        data = shelf.read(self._feast, known.window_view, symbol)
         if data is None:
             raise Missing(f"no {service} window of {symbol!r} is online; {self._hint(known)}")
         try:
@@ -334,7 +315,8 @@ class Store:
 
     @cached_property
     def _feast(self) -> FeatureStore:
-        return FeatureStore(config=configuration(self._repo, {"BACKSIGHT_HOME": str(self._workspace.root.absolute())}))
+        config = configuration(self._repo, {"BACKSIGHT_HOME": str(self._workspace.root.absolute())})
+        return FeatureStore(repo_path=str(config.repo_path), config=config)
 
     def _service(self, name: str) -> _Service:
         """Return a service of the registry, looked up once: a registry that was read from a file does not change."""
@@ -360,9 +342,25 @@ class Store:
             features=tuple(field.name for field in fields),
             timeframe=step,
             max_ages={field.name: age for field in fields if (age := max_age_of(field))},
-            first_view=feast.get_feature_view(definition.feature_view_projections[0].name),
+            views=tuple(feast.get_feature_view(part.name) for part in definition.feature_view_projections),
             window_view=view,
         )
+
+    def _grid(self, view: FeatureView, start: datetime | None, end: datetime | None) -> pl.DataFrame:
+        try:
+            job = self._feast.provider.offline_store.pull_all_from_table_or_query(
+                config=self._feast.config,
+                data_source=view.batch_source,
+                join_key_columns=["symbol"],
+                feature_name_columns=["observed_at"],
+                timestamp_field="available_at",
+                start_date=start,
+                end_date=end,
+            )
+            grid = pl.DataFrame(pl.from_arrow(job.to_arrow()))
+        except NoTable as error:
+            raise BadInput(f"{error}; run `backsight build`") from error
+        return grid.select("symbol", pl.col("observed_at", "available_at").cast(UTC_US))
 
     def _states(self, grid: pl.DataFrame, service: str) -> pl.DataFrame:
         """Return the features at instants of the grid, through Feast's history."""
@@ -370,72 +368,9 @@ class Store:
             {"event_timestamp": "available_at"}
         )
 
-    def _read(self, service: _Service, symbol: str) -> bytes | None:
-        feast = self._feast
-        try:
-            [(_, fields)] = feast.provider.online_read(feast.config, service.window_view, [_key(symbol)], [PACKED])
-        except sqlite3.OperationalError as error:
-            raise Missing(
-                f"the online store has no place for {service.definition.name}; run `backsight apply`"
-            ) from error
-        except DecodeError:
-            return _UNREADABLE
-        # Redis gives an empty value where there is none.
-        return fields[PACKED].bytes_val or None if fields and PACKED in fields else None
-
-    def _write(self, service: _Service, symbol: str, window: PackedWindow) -> Outcome:
-        before = self._read(service, symbol)
-        data = pack(window)
-        outcome: Outcome = "written"
-        if before == data:
-            return "unchanged"
-        if before is not None:
-            held = _stamps(before)
-            ours = (window.observed_at, window.available_at)
-            if held is not None and held > ours:
-                return "kept"
-            outcome = "written" if held is None or held < ours else "corrected"
-        self._feast.provider.online_write_batch(
-            self._feast.config,
-            service.window_view,
-            [(_key(symbol), {PACKED: Value(bytes_val=data)}, _utc(window.available_at), None)],
-            None,
-        )
-        return outcome
-
     def _hint(self, service: _Service) -> str:
         try:
             symbols = self.instants(service.definition.name)["symbol"].unique().sort()
         except BadInput:
             return "publish it first"
         return f"symbols with features: {', '.join(symbols)}"
-
-    @contextmanager
-    def _publishing(self) -> Iterator[None]:
-        """Let one process publish at a time: to compare and then write is no single step in Feast."""
-        folder = self._workspace.online
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(folder / "publish.lock", timeout=0):
-                yield
-        except filelock.Timeout as error:
-            raise Busy(f"another process is publishing to {folder}; try again later") from error
-
-
-@cache
-def _key(symbol: str) -> EntityKey:
-    return EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=symbol)])
-
-
-def _stamps(data: bytes) -> tuple[np.datetime64, np.datetime64] | None:
-    """Return what orders a stored window in time, or None where it cannot be read and may be replaced."""
-    try:
-        window = unpack(data)
-    except HeaderMismatch:
-        return None
-    return window.observed_at, window.available_at
-
-
-def _utc(stamp: np.datetime64) -> datetime:
-    at: datetime = stamp.astype(datetime)
-    return at.replace(tzinfo=UTC)
