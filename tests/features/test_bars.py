@@ -120,6 +120,12 @@ def test_what_was_known(frame: pl.DataFrame, expected: list) -> None:
     assert known(frame.sample(fraction=1, shuffle=True, seed=1)) == expected
 
 
+def test_of_two_versions_at_one_instant_the_one_ingested_later_counts() -> None:
+    frame = versions((1, 1.5, 10), (1, 1.5, 5)).with_columns(ingested_at=pl.Series([T0, T0 + HOUR]))
+    assert known(frame) == known(frame.reverse()) == [(1.5, 1, [5])]
+    assert known(frame.with_columns(pl.col("ingested_at").reverse())) == [(1.5, 1, [10])]
+
+
 def test_an_epoch_reaches_back_as_far_as_asked() -> None:
     frame = versions(*((i, i + 0.1, float(i)) for i in range(1, 8)), (1, 7.5, 99))
     first, second = epochs(frame, HOURLY, 3)

@@ -1,8 +1,8 @@
 """Market features: what the bars known at an instant say, one row per instant.
 
 Windows are counted in slots of the bar grid, so in time. A missing bar is missing: no price is carried forward. A
-value is null where a bar that it needs is missing; sums over 20 slots and more may lack up to a tenth of them and
-are scaled by slots over bars present, so that one gap does not erase 22 days.
+value is null where a bar that it needs is missing; sums over hours may lack up to a tenth of their slots and are
+scaled by slots over bars present, so that one gap does not erase 22 days.
 """
 
 from datetime import timedelta
