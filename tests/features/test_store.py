@@ -334,8 +334,17 @@ def test_what_is_not_there_yet_is_said(repo: Path, workspace: Workspace, store_m
     with pytest.raises(Missing, match="publish it first"):
         store.online("price_1h", "BTC-USD", at=T0)
     write(workspace, states())
-    with pytest.raises(BadInput, match="no features of 'DOGE-USD'; there are BTC-USD, ETH USD"):
+    with pytest.raises(BadInput, match="no features of DOGE-USD; there are BTC-USD, ETH USD"):
         store.windows("price_1h", ["DOGE-USD"], length=2)
+    elsewhere = pl.DataFrame({"symbol": ["ETH USD"], "at": [T0]}, {"symbol": pl.String, "at": UTC_US})
+    with pytest.raises(BadInput, match="windows of ETH USD asked for, but not among the symbols"):
+        store.windows("price_1h", ["BTC-USD"], elsewhere, length=2)
+    with pytest.raises(BadInput, match="column 'event_timestamp' of the rows is None"):
+        store.history(elsewhere, "price_1h")
+    naive = datetime(2024, 1, 1)  # noqa: DTZ001
+    for use in (lambda: store.publish("price_1h", length=2, at=naive), lambda: store.online("price_1h", "A", at=naive)):
+        with pytest.raises(BadInput, match="no time zone"):
+            use()
     with pytest.raises(BadInput, match=r"no feature_store.yaml in .*elsewhere"):
         store_module.Store(repo / "elsewhere", workspace).apply()
 

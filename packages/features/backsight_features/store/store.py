@@ -125,8 +125,16 @@ class Store:
         -------
         pl.DataFrame of shape (n, columns + F)
             In the order given; null where nothing was known, or nothing recent enough.
+
+        Raises
+        ------
+        BadInput
+            If one of the two columns is missing or of another type.
         """
         definition = self._service(service).definition
+        for name, kind in {"symbol": pl.String, "event_timestamp": UTC_US}.items():
+            if entities.schema.get(name) != kind:
+                raise BadInput(f"column {name!r} of the rows is {entities.schema.get(name)}; it must be {kind}")
         job = self._feast.get_historical_features(entity_df=entities.to_pandas(), features=definition)
         found = pl.DataFrame(pl.from_arrow(job.to_arrow()))
         return found.with_columns(pl.col(name).cast(kind) for name, kind in entities.schema.items())
@@ -167,12 +175,12 @@ class Store:
             # Tables are built one after the other; a state that is not in all of them yet is not there.
             grid = grid.join(other, on=grid.columns, how="semi")
         grid = grid.sort("symbol", "available_at")
-        if symbol is not None:
-            known = grid["symbol"].unique().sort()
-            grid = grid.filter(pl.col("symbol") == symbol)
-            if grid.is_empty() and start is None and end is None:
-                raise BadInput(f"no features of {symbol!r}; there are {', '.join(known) or 'none'}")
-        return grid
+        if symbol is None:
+            return grid
+        own = grid.filter(pl.col("symbol") == symbol)
+        if own.is_empty() and start is None and end is None:
+            raise _unknown({symbol}, grid)
+        return own
 
     def windows(
         self,
@@ -206,7 +214,13 @@ class Store:
             If a symbol has no features, or as `windows.windows` says.
         """
         known = self._service(service)
-        grid = pl.concat([self.instants(service, symbol) for symbol in symbols])
+        grid = self.instants(service)
+        asked = set(symbols) | (set() if at is None else set(at["symbol"]))
+        if asked != set(symbols):
+            raise BadInput(f"windows of {', '.join(sorted(asked - set(symbols)))} asked for, but not among the symbols")
+        if absent := asked - set(grid["symbol"]):
+            raise _unknown(absent, grid)
+        grid = grid.filter(pl.col("symbol").is_in(list(symbols)))
         if at is None:
             at = grid.select("symbol", at="available_at")
             at = at if start is None else at.filter(pl.col("at") >= start)
@@ -242,7 +256,7 @@ class Store:
         BadInput
             If nothing was known at the instant.
         """
-        at = (at or utc_now()).astimezone(UTC)
+        at = _aware(at or utc_now())
         known = self._service(service)
         grid = self.instants(service, end=at)
         if grid.is_empty():
@@ -294,6 +308,7 @@ class Store:
         Stale, FutureStamped, NonFinite, HeaderMismatch
             If what was published must not be used; see `online.admit`.
         """
+        at = _aware(at)
         known = self._service(service)
         data = shelf.read(self._feast, known.window_view, symbol)
         if data is None:
@@ -374,3 +389,14 @@ class Store:
         except BadInput:
             return "publish it first"
         return f"symbols with features: {', '.join(symbols)}"
+
+
+def _unknown(symbols: set[str], grid: pl.DataFrame) -> BadInput:
+    known = grid["symbol"].unique().sort()
+    return BadInput(f"no features of {', '.join(sorted(symbols))}; there are {', '.join(known) or 'none'}")
+
+
+def _aware(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise BadInput(f"instant {at} has no time zone; give it UTC")
+    return at.astimezone(UTC)
