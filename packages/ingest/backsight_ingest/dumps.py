@@ -238,8 +238,7 @@ class _Reading:
     def _reason(self) -> pl.Expr:
         """Return what is wrong with the cells, "" where nothing is."""
         layout, table = self._layout, self._layout.table
-        told: list[pl.Expr] = [pl.when(self._is_empty()).then(pl.lit("empty row"))]
-        told += [
+        told: list[pl.Expr] = [
             _unread(self._text(name), self._number(name), f"{name}: '{{}}' is not a {_NUMBER[table.columns[name]]}")
             for name in self._found
             if name in table.columns and name not in _CLOCKED and table.columns[name] != pl.String
@@ -255,7 +254,8 @@ class _Reading:
             absent = pl.lit(f"available_at: the file is not listed in {layout.sidecar.file}")
             told.append(pl.when(seen.is_null()).then(absent))
             told.append(_unread(seen, instant(seen, rule.stamp), "available_at: '{}' is no instant"))
-        return pl.concat_str(told, separator=_SEPARATOR, ignore_nulls=True)
+        reasons = pl.concat_str(told, separator=_SEPARATOR, ignore_nulls=True)
+        return pl.when(self._is_empty()).then(pl.lit("empty row")).otherwise(reasons)
 
     def _is_empty(self) -> pl.Expr:
         """Return whether no cell of what the fact says is filled. A series may be published without a value."""

@@ -23,7 +23,7 @@ from backsight_features.schemas import QUARANTINE, RUNS
 from backsight_ingest.dumps import facts
 from backsight_ingest.files import Decoded, Named, decoded, find
 from backsight_ingest.layouts import Layout
-from backsight_ingest.records import Batch, Settings, batches
+from backsight_ingest.records import ROWS_PER_BATCH, Batch, Settings, batches
 from backsight_ingest.sidecars import Sightings, sightings
 
 VERB: Final = "pull dump"
@@ -66,6 +66,7 @@ def pull(
     settings: Mapping[str, str],
     now: datetime,
     tell: Callable[[Account], None],
+    rows_per_batch: int = ROWS_PER_BATCH,
 ) -> tuple[list[Account], list[str]]:
     """Read files into the lake, each for itself: one that cannot be read leaves the others alone.
 
@@ -83,6 +84,8 @@ def pull(
         Becomes ``ingested_at``; nothing can have happened after it.
     tell : callable
         Is given each account as soon as it closes.
+    rows_per_batch : int
+        Rows that are held, and committed, at a time.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def pull(
         started = utc_now()
         try:
             with decoded(file, patterns) as whole:
-                account = _File(lake, layout, file, whole, given, settings, now).read(run, started)
+                account = _File(lake, layout, file, whole, given, settings, now).read(run, started, rows_per_batch)
         except (BadInput, Drifted) as error:
             if file.origin not in str(error):
                 error = type(error)(f"{file.origin}: {error}")
@@ -150,13 +153,13 @@ class _File:
         parts += [self._seen.digest] if self._seen is not None else []
         self._app = "dump:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    def read(self, run: str, started: datetime) -> Account:
+    def read(self, run: str, started: datetime, rows_per_batch: int) -> Account:
         """Return the account of the file, written to the lake."""
         origin, skipped = self._file.origin, self._whole.skipped
         if self._lake.watermark(RUNS, self._app) is not None:
             return Account(origin=origin, status="unchanged", skipped=skipped)
         account = Account(origin=origin, status="ok", skipped=skipped)
-        for batch in batches(self._layout, self._whole.members, self._given):
+        for batch in batches(self._layout, self._whole.members, self._given, rows_per_batch=rows_per_batch):
             account = self._write(batch, account)
         if account.read != account.accepted + account.duplicate + account.quarantined:
             raise RuntimeError(f"the accounts of {origin} do not close: {account}")

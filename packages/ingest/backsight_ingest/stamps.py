@@ -103,4 +103,4 @@ def known(base: pl.Expr, rule: Available, *, zone: str, lag: timedelta) -> tuple
 
 
 def _dates(days: tuple[date, ...]) -> pl.Series:
-    return pl.Series(days, dtype=pl.Date)
+    return pl.Series(days, dtype=pl.Date).implode()

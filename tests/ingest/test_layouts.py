@@ -1,0 +1,107 @@
+"""A layout is checked as a whole before a file is opened, and what is wrong in it is said."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from backsight_features.errors import BadInput
+from backsight_ingest.layouts import load, parse, shipped
+
+MINE = """
+kind = "bars"
+[columns]
+observed_at = "t"
+open = "o"
+high = "h"
+low = "l"
+close = "c"
+volume = "v"
+[constants]
+venue = "mine"
+symbol = "BTC-USD"
+timeframe = "1h"
+[observed]
+epoch = "s"
+"""
+
+
+def test_every_shipped_layout_is_sound_and_says_what_it_reads() -> None:
+    assert len(shipped()) >= 24
+    for name in shipped():
+        layout = load(name)
+        assert layout.name == name
+        assert len(layout.about) > 20
+
+
+def test_a_layout_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(MINE)
+    layout = load(str(tmp_path / "mine.toml"))
+    assert layout.columns["open"] == ("o",)
+    assert layout.constants["venue"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('kind = "bars"', 'kind = "candles"', "kind is 'candles', should be one of: bars, macro"),
+        ('kind = "bars"', "", "kind is None, should be one of"),
+        ('kind = "bars"', 'kind = "bars"\ncolour = 1', "unknown key colour"),
+        ('kind = "bars"', 'kind = "bars"\nname = "x"', "unknown key name"),
+        ('kind = "bars"', 'kind = "bars"\nignored = "x"', "ignored is 'x', should be a list"),
+        ('kind = "bars"', 'kind = "bars"\nvolumes_by_price = "yes"', "should be bool"),
+        ('kind = "bars"', 'kind = "bars"\nvolumes_by_price = true', "needs columns for volume and quote_volume"),
+        ('kind = "bars"', "kind = 'bars'\npath = '('", "path is no regular expression"),
+        ('open = "o"', "", "says nothing of open"),
+        ('open = "o"', 'open = "o"\nopne = "o"', "bars have no opne"),
+        ('venue = "mine"', 'venue = "{exchange}"', "{exchange} is not defined"),
+        ('epoch = "s"', 'epoch = "weeks"', "observed.epoch is 'weeks', should be one of: s, ms"),
+        ('epoch = "s"', "", "observed needs either formats or epoch"),
+        ('epoch = "s"', 'epoch = "s"\nformats = ["%Y"]', "observed needs either formats or epoch"),
+        ('epoch = "s"', 'epoch = "s"\nzone = "Mars/Base"', "no zone"),
+        ('epoch = "s"', 'epoch = "s"\nstamp = "middle"', "observed.stamp is 'middle', should be one of: open, close"),
+        ('epoch = "s"', 'epoch = "s"\n[available]\nlag = "soon"', "'soon' is not a length of time"),
+        ('epoch = "s"', 'epoch = "s"\n[available]\nbase = "column"', "columns has no available_at"),
+        ('epoch = "s"', 'epoch = "s"\n[available]\nbase = "path"', "available needs either formats or epoch"),
+        ('epoch = "s"', 'epoch = "s"\n[available]\nbase = "sidecar"\nepoch = "s"', "belong together"),
+        ('epoch = "s"', 'epoch = "s"\n[available]\nbusiness_days = 1', 'needs available.day_end = "always"'),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nheader = 0', "format.names has to name the columns"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\ndelimiter = ", "', "should be one character"),
+        ('epoch = "s"', 'epoch = "s"\n[sidecar]\nfile = "m"', "lacks sidecar.key, sidecar.time"),
+        ('epoch = "s"', "epoch = s", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_layout_is_named(old: str, new: str, says: str) -> None:
+    with pytest.raises(BadInput) as error:
+        parse(MINE.replace(old, new).encode(), name="mine.toml")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_lists_the_shipped_ones() -> None:
+    with pytest.raises(BadInput, match=r"no layout 'binance'.*binance-1h"):
+        load("binance")
+
+
+def test_a_missing_file_is_said() -> None:
+    with pytest.raises(BadInput, match="no such file"):
+        load("nowhere/mine.toml")
+
+
+def test_the_same_text_has_the_same_digest_and_another_has_another() -> None:
+    first, again = (parse(MINE.encode(), name=name) for name in ("a", "b"))
+    assert first.digest == again.digest
+    assert parse(MINE.replace('"1h"', '"4h"').encode(), name="a").digest != first.digest
+
+
+def test_series_of_one_layout_follow_their_own_releases() -> None:
+    rules = load("fred-date-value").published
+    assert rules["DGS10"].business_days == 1
+    assert rules["GDPC1"].lag == "150d"
+    assert {rule.day_zone for rule in rules.values()} == {"America/New_York"}
+
+
+def test_no_layout_states_a_column_for_what_the_lake_writes() -> None:
+    for name in shipped():
+        layout = load(name)
+        assert not {"ingested_at", "source"} & layout.columns.keys()
+        assert all(isinstance(dtype, pl.DataType) for dtype in layout.table.columns.values())

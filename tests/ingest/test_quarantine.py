@@ -1,0 +1,184 @@
+"""What is in quarantine can be counted, seen, and tried again through a mended layout."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from backsight_features.cli import cli
+from backsight_features.lake import Lake
+from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, RESOLUTIONS
+from backsight_ingest.layouts import load
+from backsight_ingest.pull import pull
+from backsight_ingest.quarantine import counts, replay, waiting
+from click.testing import CliRunner
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+BARS_TOML = """
+kind = "bars"
+[columns]
+observed_at = "t"
+open = "o"
+high = "h"
+low = "l"
+close = "c"
+volume = "v"
+[constants]
+venue = "mine"
+symbol = "BTC-USD"
+timeframe = "1h"
+[observed]
+formats = ["%Y-%m-%d %H:%M"]
+[available]
+lag = "15s"
+"""
+ROWS = """t,o,h,l,c,v
+2023-01-01 00:00,1,2,1,2,5
+2023-01-01 01:00,1,2,1,n/a,5
+01.01.2023 02:00,1,2,1,2,5
+01.01.2023 00:00,1,2,1,2,5
+2023-01-01 03:00,1
+2023-01-01 04:00,9,2,1,2,5
+"""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Return a lake into which a file with five bad rows was pulled."""
+    lake = Lake(tmp_path / "home" / "lake")
+    (tmp_path / "mine.toml").write_text(BARS_TOML)
+    (tmp_path / "rows.csv").write_text(ROWS)
+    (account,), _ = pull(
+        lake, load(str(tmp_path / "mine.toml")), [tmp_path / "rows.csv"], settings={}, now=NOW, tell=lambda _: None
+    )
+    assert (account.read, account.accepted, account.quarantined) == (6, 1, 5)
+    return lake
+
+
+def mend(tmp_path: Path) -> None:
+    """Let the layout read the dates that it could not."""
+    text = BARS_TOML.replace('["%Y-%m-%d %H:%M"]', '["%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M"]')
+    (tmp_path / "mine.toml").write_text(text)
+
+
+def test_like_reasons_are_counted_together(lake: Lake) -> None:
+    found = dict(counts(lake).select("reason", "rows").iter_rows())
+    assert found == {
+        "observed_at: '…' is not an instant as declared": 2,
+        "close: '…' is not a number": 1,
+        "2 cells, the header has 6": 1,
+        "open and close must lie between low and high": 1,
+    }
+
+
+def test_what_a_mended_layout_reads_leaves_the_quarantine_once(lake: Lake, tmp_path: Path) -> None:
+    (unmended,) = replay(lake, now=LATER)
+    assert (unmended.read, unmended.accepted, unmended.quarantined) == (5, 0, 5)
+    mend(tmp_path)
+    (done,) = replay(lake, now=LATER)
+    assert (done.read, done.accepted, done.duplicate, done.quarantined) == (5, 1, 1, 3)
+    bars = lake.scan(BARS).sort("observed_at").collect()
+    assert bars["observed_at"].dt.hour().to_list() == [1, 3]
+    assert bars["ingested_at"][1] == LATER
+    resolved = lake.scan(RESOLUTIONS).sort("row").select("row", "outcome").collect().rows()
+    assert resolved == [(3, "accepted"), (4, "duplicate")]
+    assert waiting(lake).select("row").collect()["row"].to_list() == [2, 5, 6]
+    (again,) = replay(lake, now=LATER)
+    assert (again.read, again.accepted, again.quarantined) == (3, 0, 3)
+    assert lake.scan(BARS).collect().height == 2
+
+
+def test_a_replay_that_was_cut_off_after_the_facts_ends_the_same(lake: Lake, tmp_path: Path) -> None:
+    mend(tmp_path)
+    path = tmp_path / "rows.csv"
+    layout = load(str(tmp_path / "mine.toml"))
+    pull(lake, layout, [path], settings={}, now=LATER, tell=lambda _: None)  # the facts are there, the resolutions not
+    done = list(replay(lake, now=LATER))
+    assert sum(each.duplicate for each in done) == 2
+    assert sum(each.accepted for each in done) == 0
+    assert lake.scan(BARS).collect().height == 2
+
+
+def test_a_layout_that_is_gone_is_an_error_of_its_rows_only(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").unlink()
+    (done,) = replay(lake, now=LATER)
+    assert "no such file" in done.error
+    assert done.quarantined == 5
+    mend(tmp_path)
+    (tmp_path / "mine.toml").rename(tmp_path / "other.toml")
+    (done,) = replay(lake, now=LATER, layout=str(tmp_path / "other.toml"))
+    assert done.accepted == 1
+
+
+def test_settings_and_sightings_are_remembered(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    (tmp_path / "MANIFEST.csv").write_text("path,commit_time\nbitcoin_news_1.csv,2025-05-04T13:00:00+02:00\n")
+    path = tmp_path / "bitcoin_news_1.csv"
+    path.write_text("datetime,headline,summary,source,url\n4 May 2025 10:00,Up,,A,https://a.org/1\n")
+    pull(lake, load("news-batches"), [path], settings={}, now=NOW, tell=lambda _: None)
+    shipped = Path(str(load.__code__.co_filename)).parent / "layouts"
+    text = (shipped / "news-batches.toml").read_text()
+    (tmp_path / "mine.toml").write_text(
+        text.replace('formats = ["%Y-%m-%dT%H:%M:%S%.fZ"', 'formats = ["%d %B %Y %H:%M"')
+    )
+    (done,) = replay(lake, now=LATER, layout=str(tmp_path / "mine.toml"))
+    assert done.accepted == 1
+    assert lake.scan(NEWS).collect()["available_at"].to_list() == [datetime(2025, 5, 4, 11, tzinfo=UTC)]
+
+    series = tmp_path / "series.csv"
+    series.write_text("date,value\n2023-03-01,1 5\n")
+    pull(
+        lake, load("fred-date-value"), [series], settings={"series": "MINE", "lag": "9d"}, now=NOW, tell=lambda _: None
+    )
+    text = (shipped / "fred-date-value.toml").read_text().replace("[columns]", '[format]\nthousands = " "\n[columns]')
+    (tmp_path / "macro.toml").write_text(text)
+    (done,) = replay(lake, now=LATER, layout=str(tmp_path / "macro.toml"))
+    fact = lake.scan(MACRO).collect().row(0, named=True)
+    assert (fact["series"], fact["value"]) == ("MINE", 15.0)
+    assert fact["available_at"] == datetime(2023, 3, 11, 5, tzinfo=UTC)
+
+
+def test_an_object_with_a_field_too_many_is_read_once_it_is_declared(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    shipped = Path(str(load.__code__.co_filename)).parent / "layouts" / "reddit-first-seen.toml"
+    row = {
+        "id": "a1", "title": "Up", "url": "", "created_utc": 1650000000.0, "subreddit": "Bitcoin",
+        "selftext": "", "first_seen_utc": "2022-05-01T00:00:00Z",
+    }  # fmt: skip
+    lines = [row, {**row, "id": "a2", "mood": {"happy": 1}}]
+    (tmp_path / "posts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    pull(lake, load("reddit-first-seen"), [tmp_path / "posts.jsonl"], settings={}, now=NOW, tell=lambda _: None)
+    (done,) = replay(lake, now=LATER)
+    assert done.quarantined == 1
+    (tmp_path / "mine.toml").write_text(shipped.read_text().replace('"stickied"', '"stickied", "mood"'))
+    (done,) = replay(lake, now=LATER, layout=str(tmp_path / "mine.toml"))
+    assert done.accepted == 1
+    assert lake.scan(POSTS).sort("id").collect()["id"].to_list() == ["a1", "a2"]
+
+
+def test_the_commands_list_show_and_replay(lake: Lake, tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(cli, ["--home", str(tmp_path / "home"), "quarantine", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert len(json.loads(run("list", "--json"))) == 4
+    assert "n/a" in run("show", "--reason", "not a number")
+    (shown,) = json.loads(run("show", "--reason", "cells", "--json"))
+    assert (shown["row"], shown["original"]) == (5, "2023-01-01 03:00,1")
+    assert json.loads(run("show", "--layout", "other", "--json")) == []
+    assert "nothing of that" in run("show", "--layout", "other")
+    mend(tmp_path)
+    (done,) = json.loads(run("replay", "--json"))
+    assert (done["read"], done["accepted"], done["duplicate"], done["quarantined"]) == (5, 1, 1, 3)
+    assert "rows.csv" in run("replay")
+
+
+def test_nothing_waits_in_an_empty_lake(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    assert counts(lake).is_empty()
+    assert list(replay(lake, now=NOW)) == []
+    assert isinstance(waiting(lake).collect(), pl.DataFrame)
