@@ -79,11 +79,59 @@ def test_a_commit_says_what_the_rows_were_made_of(home: Path) -> None:
     assert commit["backsight.version"]
 
 
-def test_a_second_build_changes_nothing(home: Path) -> None:
+def versions(home: Path) -> list[int]:
+    return [DeltaTable(str(home / "features" / name)).version() for name in TABLES]
+
+
+def files(home: Path) -> set[str]:
+    return set(DeltaTable(str(home / "features" / "market_1h")).file_uris())
+
+
+def test_a_second_build_commits_nothing(home: Path) -> None:
     make(home)
     first = tables(home)
     make(home)
+    assert versions(home) == [0, 0, 0]
     assert all(frame.equals(first[name], null_equal=True) for name, frame in tables(home).items())
+
+
+def add_bar(home: Path, bars_of: Callable, close: float, hours: int = 1) -> None:
+    """Add a bar that closes some hours after the last one, and is known at once."""
+    last = tables(home)["market_1h"]["available_at"][-1].replace(minute=0, second=0)
+    fill(home, {"bars": bars_of(np.array([close]), start=last + timedelta(hours=hours))}, NOW + timedelta(days=1))
+
+
+def test_a_new_bar_is_appended(home: Path, bars_of: Callable) -> None:
+    make(home)
+    before, stored = files(home), tables(home)["market_1h"]
+    add_bar(home, bars_of, 100.0)
+    make(home)
+    assert before < files(home)
+    assert tables(home)["market_1h"][:-1].equals(stored, null_equal=True)
+
+
+def test_small_files_are_gathered(home: Path, bars_of: Callable) -> None:
+    make(home)
+    path, rows = str(home / "features" / "market_1h"), tables(home)["market_1h"]
+    write_deltalake(path, rows[:-63].to_arrow(), mode="overwrite")
+    for row in rows[-63:].iter_slices(1):
+        write_deltalake(path, row.to_arrow(), mode="append")
+    assert len(files(home)) == 64
+    add_bar(home, bars_of, 100.0)
+    make(home)
+    assert len(files(home)) == 1
+    assert tables(home)["market_1h"][:-1].equals(rows, null_equal=True)
+
+
+def test_older_facts_that_come_in_later_replace_the_rows(home: Path, bars_of: Callable, walk: Callable) -> None:
+    make(home)
+    first = tables(home)["market_1h"]["observed_at"].min()
+    older = bars_of(walk(30, seed=1), start=first - timedelta(hours=30))
+    fill(home, {"bars": older}, NOW + timedelta(days=1))
+    make(home)
+    market_rows = tables(home)["market_1h"]
+    assert market_rows["ret_log_1h"].head(31).null_count() == 1
+    assert market_rows.select("symbol", "available_at").is_unique().all()
 
 
 def test_rows_of_other_symbols_stay(home: Path) -> None:

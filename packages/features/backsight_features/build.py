@@ -27,6 +27,7 @@ KINDS: Final = ("market", "text", "macro")
 CLOCKS: Final = ("symbol", "observed_at", "available_at")
 """What every feature table has beside its features."""
 
+_MOST_FILES: Final = 64
 _LOCK_WAIT_SECONDS: Final = 30.0
 
 
@@ -137,8 +138,9 @@ def build(
 ) -> list[Built]:
     """Compute the features of bar series and write their tables.
 
-    The rows of the symbols that are built are replaced, in one commit per table, those of others stay. The commit
-    records the series, the lake's versions, the scorer and the version of this code.
+    The rows of the symbols that are built become those computed now, in one commit per table, those of others stay.
+    The commit records the series, the lake's versions, the scorer and the version of this code; where nothing has
+    changed there is none.
 
     Parameters
     ----------
@@ -167,7 +169,7 @@ def build(
         say(f"warning: {gap}")
     built = []
     for timeframe in dict.fromkeys(one.timeframe for one in series):
-        same = [one for one in series if one.timeframe == timeframe]
+        same = sorted((one for one in series if one.timeframe == timeframe), key=lambda one: one.symbol)
         made = []
         for one in same:
             made.append(states(facts, one, background))
@@ -183,7 +185,7 @@ def build(
             # Before any is written: all three can be.
             as_before = {name: _is_as_before(folder / name, rows) for name, rows in frames.items()}
             for name, rows in frames.items():
-                _write(folder / name, rows, keep_others=as_before[name], metadata=metadata)
+                _write(folder / name, rows, as_before=as_before[name], metadata=metadata)
                 built.extend(_spans(name, rows))
     return built
 
@@ -217,16 +219,33 @@ def _is_as_before(path: Path, rows: pl.DataFrame) -> bool:
     return False
 
 
-def _write(path: Path, rows: pl.DataFrame, *, keep_others: bool, metadata: dict[str, str]) -> None:
-    """Write rows in the place of those of the same symbols, or of all, in one commit."""
-    symbols = ", ".join("'" + symbol.replace("'", "''") + "'" for symbol in rows["symbol"].unique().sort())
+def _write(path: Path, rows: pl.DataFrame, *, as_before: bool, metadata: dict[str, str]) -> None:
+    """Make rows those of their symbols, in at most one commit.
+
+    Rows do not change with what becomes known after them, so a table mostly grows at its end. Then only what is new
+    is appended, until there are so many small files that reading them would be slow.
+    """
+    properties = CommitProperties(custom_metadata=metadata)
+    if not as_before:
+        write_deltalake(
+            str(path), rows.to_arrow(), mode="overwrite", schema_mode="overwrite", commit_properties=properties
+        )
+        return
+    stored = DeltaTable(str(path))
+    symbols = rows["symbol"].unique().to_list()
+    old = pl.scan_delta(stored).filter(pl.col("symbol").is_in(symbols)).sort("symbol", "available_at").collect()
+    reached = old.group_by("symbol").agg(until=pl.col("available_at").max())
+    is_new = rows.join(reached, on="symbol", how="left", maintain_order="left").select(
+        (pl.col("available_at") > pl.col("until")).fill_null(True)
+    )
+    new = rows.filter(is_new.to_series())
+    if rows.filter(~is_new.to_series()).equals(old, null_equal=True) and len(stored.file_uris()) < _MOST_FILES:
+        if new.height:
+            write_deltalake(stored, new.to_arrow(), mode="append", commit_properties=properties)
+        return
+    listed = ", ".join("'" + symbol.replace("'", "''") + "'" for symbol in symbols)
     write_deltalake(
-        str(path),
-        rows.to_arrow(),
-        mode="overwrite",
-        schema_mode=None if keep_others else "overwrite",
-        predicate=f"symbol IN ({symbols})" if keep_others else None,
-        commit_properties=CommitProperties(custom_metadata=metadata),
+        stored, rows.to_arrow(), mode="overwrite", predicate=f"symbol IN ({listed})", commit_properties=properties
     )
 
 

@@ -189,9 +189,15 @@ def first_sights(versions: pl.LazyFrame, key: Sequence[str], scores: pl.LazyFram
         (p_positive - p_negative) and ``negative`` (whether p_negative is the largest).
     """
     first = (
-        versions.sort("available_at", "ingested_at", "observed_at", "title", "text")
+        versions.select(
+            *key,
+            "observed_at",
+            "available_at",
+            "ingested_at",
+            text_id=text_id(compose(pl.col("title"), pl.col("text"))),
+        )
+        .sort("available_at", "ingested_at", "observed_at", "text_id")
         .unique(key, keep="first", maintain_order=True)
-        .with_columns(text_id=text_id(compose(pl.col("title"), pl.col("text"))))
         .sort("available_at", "observed_at", "text_id", *key)
     )
     # Texts without words cannot repeat each other's.
