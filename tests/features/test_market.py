@@ -9,9 +9,9 @@ from statistics import fmean, pstdev
 import numpy as np
 import polars as pl
 import pytest
-from backsight_features.bars import on_grid
+from backsight_features.bars import Grid, on_grid
 from backsight_features.indicators import BLOCK, MEMORY, indicators
-from backsight_features.market import FEATURES, Grid, features, market
+from backsight_features.market import FEATURES, features, market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -153,7 +153,7 @@ def absent(vintages: pl.DataFrame) -> list[str]:
     return [series.id for series in SERIES if series.id not in there]
 
 
-class States(NamedTuple):
+class Releases(NamedTuple):
     """What was known of a series, row by row.
 
     Parameters
@@ -175,21 +175,21 @@ class States(NamedTuple):
     surprise: FloatArray
     released_at: FloatArray
 
-    def at(self, instants: IntArray) -> "States":
+    def at(self, instants: IntArray) -> "Releases":
         """Return the last state at each instant."""
         index = np.searchsorted(self.instant, instants, side="right") - 1
         unknown = index < 0
         if self.instant.size == 0:
             nothing = np.full(instants.size, np.nan)
-            return States(instants, np.full(instants.size, NEVER), nothing, nothing, nothing, nothing)
-        return States(
+            return Releases(instants, np.full(instants.size, NEVER), nothing, nothing, nothing, nothing)
+        return Releases(
             instants,
             np.where(unknown, NEVER, self.period[index]),
             *(np.where(unknown, np.nan, column[index]) for column in self[2:]),
         )
 
 
-def latest_known(vintages: pl.DataFrame, series: Series, units: str) -> States:
+def latest_known(vintages: pl.DataFrame, series: Series, units: str) -> Releases:
     """Return the state of a series at each of its releases and revisions.
 
     Parameters
@@ -205,7 +205,7 @@ def latest_known(vintages: pl.DataFrame, series: Series, units: str) -> States:
 
     Returns
     -------
-    States
+    Releases
         One row per distinct ``available_at``.
     """
     values = Vintages.of(vintages, series.period)
@@ -228,7 +228,7 @@ def latest_known(vintages: pl.DataFrame, series: Series, units: str) -> States:
         else:
             level = np.log(numbers[:, 0]) - np.log(_first(values.known(back + _YEAR_AGO[series.period])))
     period = np.where(empty, NEVER, values.newest - back[:, 0])
-    return States(
+    return Releases(
         instant=values.instants,
         period=period,
         level=level,
