@@ -17,15 +17,40 @@ PACKAGES := packages/features packages/ingest packages/model
 	@touch $@
 
 # The whole way on a made-up world: raw files in, a judged forecast out. No key, no server, no network.
-demo: export BACKSIGHT_HOME := build/demo
+demo: export BACKSIGHT_HOME := build/demo/home
 demo: .venv/ready
-	rm -rf build/demo build/world
-	$(BACKSIGHT) sample build/world --seed 7
+	rm -rf build/demo
+	$(BACKSIGHT) sample build/demo/world --seed 7
+	$(BACKSIGHT) pull dump --layout binance-1h build/demo/world/bars
+	$(BACKSIGHT) pull dump --layout cryptonews build/demo/world/news
+	$(BACKSIGHT) pull dump --layout reddit-first-seen build/demo/world/posts
+	$(BACKSIGHT) pull dump --layout alfred-intervals build/demo/world/macro/vintages
+	$(BACKSIGHT) pull dump --layout fred-date-value build/demo/world/macro/daily
+	$(BACKSIGHT) pull dump --layout fear-greed build/demo/world/index
+	$(BACKSIGHT) score --scorer lexicon-standin
+	$(BACKSIGHT) build --bars binance:BTC-USDT:1h
+	$(BACKSIGHT) apply
+	$(BACKSIGHT) train --bars binance:BTC-USDT:1h --service forecast_1h --compare price_1h
+	$(BACKSIGHT) publish --service forecast_1h --length 48 --at 2024-06-30T00:01:00Z
+	$(BACKSIGHT) forecast BTC-USDT --at 2024-06-30T00:01:00Z
 
 # The same on real files, which are not part of the project: make journey DATA=folder
 journey: export BACKSIGHT_HOME := build/journey
 journey: .venv/ready
 	rm -rf build/journey
+	$(BACKSIGHT) pull dump --layout cryptodatadownload "$(DATA)/ohlcv/cdd_bitstamp_BTCUSD_1h.csv.gz"
+	$(BACKSIGHT) pull dump --layout cryptonews "$(DATA)/news/cryptonews_semicolon_2021-2022.csv.gz"
+	$(BACKSIGHT) pull dump --layout bitcoin-sentiments "$(DATA)/news/bitcoin_sentiments_21_24.csv.gz"
+	$(BACKSIGHT) pull dump --layout reddit-first-seen "$(DATA)/reddit"
+	$(BACKSIGHT) pull dump --layout alfred-intervals "$(DATA)/macro/vintages"
+	$(BACKSIGHT) pull dump --layout fred-date-value "$(DATA)/macro/codex_date_value"
+	$(BACKSIGHT) pull dump --layout fear-greed "$(DATA)/sentiment_index"
+	$(BACKSIGHT) score --scorer lexicon-standin
+	$(BACKSIGHT) build --bars bitstamp:BTC-USD:1h
+	$(BACKSIGHT) apply
+	$(BACKSIGHT) train --bars bitstamp:BTC-USD:1h --service forecast_1h --compare price_1h --since 2021-10-12
+	$(BACKSIGHT) publish --service forecast_1h --length 48 --at 2022-08-20T01:01:00Z
+	$(BACKSIGHT) forecast BTC-USD --at 2022-08-20T01:01:00Z
 
 test: .venv/ready
 	$(PY) -m pytest

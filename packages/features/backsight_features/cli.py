@@ -39,7 +39,7 @@ class _Verbs(click.Group):
 @click.version_option(__version__, prog_name="backsight")
 @click.pass_context
 def cli(ctx: click.Context, home: Path, debug: bool) -> None:
-    r"""Crypto forecasts that cannot see the future, and have to prove their skill.
+    """Crypto forecasts that cannot see the future, and have to prove their skill.
 
     \b
     A first run on a made-up world:

@@ -1,0 +1,63 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BACKSIGHT = Path(sys.executable).parent / "backsight"
+
+HEAVY = {"feast", "tensorflow", "polars", "pandas", "transformers", "deltalake", "duckdb", "matplotlib", "sklearn"}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BACKSIGHT), *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
+
+
+def test_help_lists_the_verbs_and_shows_an_example() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for verb in ("sample", "pull", "score", "build", "apply", "publish", "train", "forecast"):
+        assert f"\n  {verb} " in done.stdout
+    assert "backsight sample" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "verb", ["sample", "pull", "score", "build", "apply", "publish", "train", "forecast", "quarantine", "runs"]
+)
+def test_every_verb_has_help(verb: str) -> None:
+    done = run(verb, "--help")
+    assert done.returncode == 0
+    assert f"backsight {verb}" in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['backsight', '--help']\n"
+        "from backsight_features.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"sys.exit(', '.join(sorted(set({HEAVY!r}) & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == ""
+    assert done.returncode == 0
+
+
+def test_an_unknown_verb_is_a_usage_error() -> None:
+    done = run("fortune")
+    assert done.returncode == 2
+    assert "fortune" in done.stderr
+
+
+def test_an_error_is_one_line_and_its_exit_code_and_the_trace_is_there_on_demand(tmp_path: Path) -> None:
+    arguments = ("pull", "dump", "--layout", "no-such-layout", str(tmp_path / "missing.csv"))
+    done = run(*arguments, BACKSIGHT_HOME=str(tmp_path / "home"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "no-such-layout" in done.stderr
+    traced = run("--debug", *arguments, BACKSIGHT_HOME=str(tmp_path / "home"))
+    assert "Traceback" in traced.stderr
