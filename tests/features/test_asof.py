@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from backsight_features.asof import as_of, newest, tied
 from backsight_features.errors import BadInput
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -59,13 +59,15 @@ def reference(
     return answers
 
 
-minutes = st.one_of(st.none(), st.integers(-5, 12))
-symbols = st.sampled_from(["a", "b", None])
+# Few values, so that ties and overtaking are common; nulls rare, so that most facts count.
+minutes = st.sampled_from([*range(8), *range(8), None])
+symbols = st.sampled_from(["a", "a", "a", "b", None])
 VALUES = {"x": pl.Int64, "x_y": pl.String}
 FACTS = {"key": pl.String, "event": pl.Datetime("us", "UTC"), "created": pl.Datetime("us", "UTC"), **VALUES}
 ROWS = {"key": pl.String, "at": pl.Datetime("us", "UTC")}
 
 
+@settings(max_examples=300, deadline=None)
 @given(
     facts=st.lists(
         st.fixed_dictionaries(
@@ -77,7 +79,7 @@ ROWS = {"key": pl.String, "at": pl.Datetime("us", "UTC")}
                 "x_y": st.sampled_from(["p", "q", None]),
             }
         ),
-        max_size=25,
+        max_size=30,
     ),
     rows=st.lists(st.fixed_dictionaries({"key": symbols, "at": minutes.map(instant)}), max_size=12),
     created=st.booleans(),
@@ -148,6 +150,21 @@ def test_rows_keep_order_and_duplicates() -> None:
     rows = ask(("b", 5), ("a", 10), ("a", 9), ("a", 10), ("b", 4))
     got = as_of(rows, facts, at="at", event="event", keys=[("key", "key")], values=["x"])
     assert got["x"].to_list() == [3, 2, 1, 2, None]
+
+
+def test_what_was_written_late_is_known_late_and_does_not_displace_what_is_newer() -> None:
+    facts = pl.DataFrame(
+        {
+            "event": [instant(m) for m in (1, 5, 3, 5, 2)],
+            "created": [instant(m) for m in (1, 6, 7, 9, None)],
+            "x": [1, 5, 3, 55, 2],
+        }
+    )
+    rows = ask(*[("a", minute) for minute in (0, 1, 5, 6, 7, 9)])
+    got = as_of(rows, facts, at="at", event="event", created="created", values=["x"], as_known=True)
+    assert got["x"].to_list() == [None, 1, 1, 5, 5, 55]
+    got = as_of(rows, facts, at="at", event="event", created="created", values=["x"])
+    assert got["x"].to_list() == [None, 1, 55, 55, 55, 55]
 
 
 def test_a_nanosecond_decides() -> None:

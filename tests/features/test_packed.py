@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backsight_features.errors import HeaderMismatch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -30,6 +30,7 @@ def window(packed: Any, values: np.ndarray) -> Any:
     )
 
 
+@settings(deadline=None)
 @given(values=arrays.arrays(np.float32, (3, 2), elements=st.floats(width=32)))
 def test_a_window_survives_packing(packed: Any, values: np.ndarray) -> None:
     before = window(packed, values)

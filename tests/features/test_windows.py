@@ -10,7 +10,7 @@ import pytest
 from backsight_features.clocks import UTC_US
 from backsight_features.errors import BadInput
 from backsight_features.windows import windows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -61,6 +61,12 @@ def test_a_correction_is_seen_from_when_it_was_known_and_not_before() -> None:
     assert values(got) == [[None, 1, 2], [None, 10, 2], [10, 2, 3], [None, None, 1]]
 
 
+def test_a_slot_corrected_many_times_steps_back_to_what_was_known() -> None:
+    frame = states(("a", 1, 1.1, 1), *[("a", 2, 2 + i / 10, i) for i in range(1, 9)], ("b", 2, 9, 7))
+    got = cut(frame, instants(*[("a", 2 + i / 10) for i in range(9)]), length=2)
+    assert values(got) == [[None, 1], *[[1, i] for i in range(1, 9)]]
+
+
 def test_without_instants_every_state_has_its_window() -> None:
     got = cut(states(("b", 1, 1.1, 5), ("a", 2, 2.2, 2), ("a", 1, 1.2, 1)), length=2)
     assert values(got) == [[None, 1], [1, 2], [None, 5]]
@@ -80,16 +86,18 @@ def test_windows_share_rows() -> None:
 
 rows = st.lists(
     st.tuples(
-        st.sampled_from(["a", "b"]),
-        st.integers(0, 8),
+        st.sampled_from(["a", "a", "b"]),
+        st.integers(0, 5),
         st.integers(0, 120),
         st.one_of(st.none(), st.integers(0, 99)),
     ),
-    max_size=30,
+    min_size=2,
+    max_size=40,
     unique_by=lambda row: (row[0], row[2]),
 )
 
 
+@settings(deadline=None)
 @given(rows=rows, asked=st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 120)), max_size=8),
        length=st.integers(1, 12))  # fmt: skip
 def test_windows_agree_with_brute_force(
