@@ -5,50 +5,98 @@ from typing import Any
 
 import numpy as np
 
-from backsight_model.arrays import BoolArray, FloatArray
+from backsight_model.arrays import BoolArray, Float32Array, FloatArray
 
 HAR_TERMS = ("log_rv_24h", "log_rv_120h", "log_rv_528h")
 LAST_DAY = "ret_log_24h"
 LAST_BAR = "ret_log_1h"
 
 
+HARX_TERMS = (
+    *HAR_TERMS,
+    "rsv_neg_24h",
+    "parkinson_24h",
+    "range_1h",
+    "volume_z_168h",
+    "hour_sin",
+    "hour_cos",
+    "dow_sin",
+    "dow_cos",
+)
+"""HAR, downside variance and range (Patton and Sheppard 2015), volume, and the calendar: the price and the clock."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Har:
-    """Heterogeneous autoregression of log realised variance (Corsi 2009), fitted by least squares.
+    """Linear forecast of log realised variance from the newest row of scaled features (Corsi 2009).
 
     Attributes
     ----------
-    coefficients : ndarray of shape (k + 1,)
-        Intercept, then one weight per term.
+    terms : tuple of str
+        Names of its k features.
+    intercept : float
+    weights : ndarray of shape (k,)
+        Per unit of the scaled features.
     residual_variance : float
         Training variance of the residual: the mean of a log-normal lies half of it above its log.
     """
 
-    coefficients: FloatArray
+    terms: tuple[str, ...]
+    intercept: float
+    weights: FloatArray
     residual_variance: float
 
-    def predict(self, terms: FloatArray) -> FloatArray:
-        """Return the forecast log realised variance, shape (n,), from `terms` of shape (n, k)."""
-        return np.asarray(self.coefficients[0] + terms @ self.coefficients[1:], dtype=np.float64)
+    def predict(self, rows: Float32Array, features: tuple[str, ...]) -> FloatArray:
+        """Return forecasts of shape (n,) from scaled rows (n, C) whose first columns are `features`."""
+        columns = [features.index(term) for term in self.terms]
+        return np.asarray(self.intercept + rows[:, columns].astype(np.float64) @ self.weights, dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain numbers that survive the round trip bit for bit."""
-        return {"coefficients": self.coefficients.tolist(), "residual_variance": self.residual_variance}
+        """Return plain values; floats survive the round trip bit for bit."""
+        return {
+            "terms": list(self.terms),
+            "intercept": self.intercept,
+            "weights": self.weights.tolist(),
+            "residual_variance": self.residual_variance,
+        }
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> "Har":
-        """Return the model that `to_json` described."""
+        """Return the forecaster that `to_json` described."""
         return cls(
-            coefficients=np.asarray(state["coefficients"], dtype=np.float64),
+            terms=tuple(state["terms"]),
+            intercept=float(state["intercept"]),
+            weights=np.asarray(state["weights"], dtype=np.float64),
             residual_variance=float(state["residual_variance"]),
         )
 
 
-def fit_har(terms: FloatArray, log_rv: FloatArray) -> Har:
-    """Return the least-squares fit of `log_rv` (n,) on `terms` (n, k), training rows only."""
-    design = np.column_stack([np.ones(len(terms)), terms])
-    coefficients = np.asarray(np.linalg.lstsq(design, log_rv, rcond=None)[0], dtype=np.float64)
-    return Har(coefficients=coefficients, residual_variance=float(np.var(log_rv - design @ coefficients)))
+def fit_har(
+    rows: Float32Array, log_rv: FloatArray, *, terms: tuple[str, ...], features: tuple[str, ...], strength: float = 0.0
+) -> Har:
+    """Return the least-squares fit on training rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, C)
+        Scaled newest rows; the first columns are `features`.
+    log_rv : ndarray of shape (n,)
+        What came.
+    terms : tuple of str
+        Features to use; those that `features` lacks are left out.
+    strength : float
+        Ridge penalty per sample.
+    """
+    used = tuple(term for term in terms if term in features)
+    values = rows[:, [features.index(term) for term in used]].astype(np.float64)
+    center, level = values.mean(axis=0), float(log_rv.mean())
+    apart = values - center
+    gram = apart.T @ apart / len(apart) + strength * np.eye(len(used))
+    weights = np.linalg.lstsq(gram, apart.T @ (log_rv - level) / len(apart), rcond=None)[0].astype(np.float64)
+    residual = log_rv - level - apart @ weights
+    return Har(
+        terms=used, intercept=level - float(center @ weights), weights=weights, residual_variance=float(residual.var())
+    )
 
 
 def base_rate(up: BoolArray) -> float:

@@ -53,7 +53,7 @@ class Bundle:
         Slots per window and bars ahead.
     timeframe : timedelta
         Length of one bar.
-    scaler, har, residual_scale
+    scaler, harx, residual_scale
         See `walk.Fitted`.
     proven : dict of str to bool
         Whether skill was proven, by target.
@@ -72,7 +72,7 @@ class Bundle:
     horizon: int
     timeframe: timedelta
     scaler: Scaler
-    har: Har
+    harx: Har
     residual_scale: float
     proven: dict[str, bool]
     verdict: tuple[str, ...]
@@ -100,7 +100,7 @@ def write(
         "features": list(fitted.scaler.features),
         "features_sha256": features_digest(fitted.scaler.features),
         "scaler": fitted.scaler.to_json(),
-        "har": fitted.har.to_json(),
+        "harx": fitted.harx.to_json(),
         "residual_scale": fitted.residual_scale,
         "epochs": list(fitted.network.epochs),
         "fitted_on": "all samples, after the walk-forward proof; the proof is of fits on earlier data",
@@ -168,7 +168,7 @@ def read(folder: Path) -> Bundle:
         horizon=manifest["horizon"],
         timeframe=timedelta(seconds=document["timeframe_seconds"]),
         scaler=Scaler.from_json(document["scaler"]),
-        har=Har.from_json(document["har"]),
+        harx=Har.from_json(document["harx"]),
         residual_scale=document["residual_scale"],
         proven=document["proven"],
         verdict=tuple(document["verdict"]),

@@ -136,8 +136,9 @@ def estimate(bundle: Bundle, values: Float32Array, *, name: str) -> tuple[float,
     terms = values[-1, [bundle.features.index(term) for term in HAR_TERMS]].astype(np.float64)
     if not np.isfinite(terms).all():
         raise Missing(f"{name}: {', '.join(HAR_TERMS)} are not all defined in the newest slot; history is too short")
-    residual, logit = bundle.run(bundle.scaler.transform(values)[None])[0]
-    log_rv = bundle.har.predict(terms[None])[0] + bundle.residual_scale * residual
+    scaled = bundle.scaler.transform(values)
+    residual, logit = bundle.run(scaled[None])[0]
+    log_rv = bundle.harx.predict(scaled[-1:], bundle.features)[0] + bundle.residual_scale * residual
     return float(1.0 / (1.0 + np.exp(-logit))), float(log_rv)
 
 

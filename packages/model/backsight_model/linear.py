@@ -30,7 +30,7 @@ class Line:
         return rows.astype(np.float64) @ self.weights + self.bias
 
 
-def penalty(features: int, independent: float) -> float:
+def penalty(features: float, independent: float) -> float:
     """Return the ridge penalty per sample on standardised features.
 
     The best penalty for many small effects (Hoerl, Kennard and Baldwin 1975) is F (1 - R2) / (R2 n): the
@@ -39,8 +39,8 @@ def penalty(features: int, independent: float) -> float:
 
     Parameters
     ----------
-    features : int
-        F, the number of features.
+    features : float
+        F, the number of features; a slow one that is shrunk counts as the square of its weight.
     independent : float
         n, the number of labels that do not overlap: hours over horizon, not rows.
     """
@@ -79,7 +79,7 @@ def heads(rows: Float32Array, residual: FloatArray, up: BoolArray, *, strength: 
         Scaled newest rows of the training windows.
     residual : ndarray of shape (n,)
         Residual of log realised variance in units of its training deviation. Its head has no bias: the
-        intercept is HAR's.
+        intercept is HAR-X's.
     up : ndarray of shape (n,)
         Whether the price rose.
     strength : float

@@ -1,7 +1,6 @@
 """The network: a small LSTM on what a straight line leaves, with a head for volatility and one for direction."""
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 
 from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray
 from backsight_model.linear import Line
-from backsight_model.quiet import native_messages_hidden
+from backsight_model.quiet import keras_warnings_hidden, native_messages_hidden
 from backsight_model.settings import Settings
 
 # TensorFlow reads these when it is imported. oneDNN's reordered sums would differ between kinds of machines.
@@ -45,20 +44,20 @@ class Network:
     model: Any
     epochs: tuple[int, ...]
 
+    @keras_warnings_hidden()
     def predict(self, rows: Float32Array, index: IndexArray) -> FloatArray:
         """Return the outputs for windows given as row numbers of `rows`: shape (n, 2)."""
         return np.asarray(self.model.predict(_windows(rows, index), verbose=0), dtype=np.float64)
 
+    @keras_warnings_hidden()
     def save(self, folder: Path) -> None:
         """Write ``model.keras`` and ``model.onnx``."""
         self.model.save(folder / "model.keras")
         self.model(np.zeros((1, *self.model.input_shape[1:]), dtype=np.float32))  # Keras exports what was called once.
-        with warnings.catch_warnings():
-            # Keras looks for an attribute that numpy has deprecated; nothing that a user could act on.
-            warnings.filterwarnings("ignore", category=FutureWarning, module="keras.src.export")
-            self.model.export(str(folder / "model.onnx"), format="onnx", verbose=False)
+        self.model.export(str(folder / "model.onnx"), format="onnx", verbose=False)
 
 
+@keras_warnings_hidden()
 def train(
     rows: Float32Array,
     index: IndexArray,

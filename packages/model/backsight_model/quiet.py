@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,3 +23,12 @@ def native_messages_hidden() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def keras_warnings_hidden() -> Iterator[None]:
+    """Hide warnings of Keras about its own use of numpy; nobody who trains a model can act on them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="keras.src")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="keras.src")
+        yield

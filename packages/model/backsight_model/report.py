@@ -182,15 +182,15 @@ def _plots(report: Report) -> list[dict[str, str]]:
     data, walked = report.data, report.walked
     at = data.at[walked.samples]
     yearly = np.sqrt(365 * 24 / data.horizon)
-    realised, predicted, har = (
+    realised, predicted, harx = (
         100 * yearly * np.exp(0.5 * values)
-        for values in (data.log_rv[walked.samples], walked.log_rv[MODEL], walked.log_rv["HAR"])
+        for values in (data.log_rv[walked.samples], walked.log_rv[MODEL], walked.log_rv["HAR-X"])
     )
-    lines = {"realised": realised, "HAR": har, MODEL: predicted}
+    lines = {"realised": realised, "HAR-X": harx, MODEL: predicted}
     forecast, came, count = calibration(walked.p_up[MODEL], data.up[walked.samples])
     gains = {
         target: np.cumsum(report.full.of(target)[name] - report.full.of(target)[MODEL])
-        for target, name in (("volatility", "HAR"), ("direction", "base rate"))
+        for target, name in (("volatility", "HAR-X"), ("direction", "base rate"))
     }
     return [
         {

@@ -66,11 +66,6 @@ class TrainingSet:
         return self.log_return > 0
 
     @property
-    def har_terms(self) -> FloatArray:
-        """The HAR terms known at each instant, shape (n, 3)."""
-        return np.column_stack([self.newest(name) for name in HAR_TERMS])
-
-    @property
     def last_log_rv(self) -> FloatArray:
         """Log realised variance of the last 24 bars, brought to the length of the horizon: shape (n,)."""
         return self.newest(HAR_TERMS[0]) + float(np.log(self.horizon / 24))

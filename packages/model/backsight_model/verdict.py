@@ -94,11 +94,7 @@ def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
         at=data.at[walked.samples],
         fold=walked.fold,
         volatility={name: np.square(log_rv - forecast) for name, forecast in walked.log_rv.items()},
-        qlike={
-            # Regressions forecast the mean of the log, half a residual variance below the log of the mean.
-            name: _qlike(log_rv - forecast - (0.0 if name == "persistence" else 0.5) * walked.residual_variance)
-            for name, forecast in walked.log_rv.items()
-        },
+        qlike={name: _qlike(log_rv - forecast - walked.below_mean[name]) for name, forecast in walked.log_rv.items()},
         direction={name: -np.log(np.where(up, forecast, 1.0 - forecast)) for name, forecast in walked.p_up.items()},
         hit={name: (forecast > 0.5) == up for name, forecast in walked.p_up.items()},
         lag=LAGS_PER_HORIZON * data.horizon,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backsight_model import baselines, linear
-from backsight_model.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from backsight_model.arrays import BoolArray, FloatArray, IntArray
 from backsight_model.baselines import Har
 from backsight_model.linear import Line
 from backsight_model.scaling import Scaler, fit_scaler
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from backsight_model.lstm import Network
 
 MODEL = "LSTM"
-VOLATILITY_REFERENCES = ("HAR", "persistence")
+VOLATILITY_REFERENCES = ("HAR-X", "HAR", "persistence")
+HAR_STRENGTH = 0.02
+"""A touch of ridge: the terms of HAR are alike, and a year holds some hundred days that do not overlap."""
 DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
 
 
@@ -32,18 +34,21 @@ class Fitted:
     ----------
     scaler : Scaler
         Of the features.
-    har : Har
-        What the network's first output corrects.
+    har, harx : Har
+        Volatility from its own past, and from the price and the clock; the network's first output corrects
+        the second.
     residual_scale : float
-        Training deviation of HAR's residual: the unit of the network's first output.
+        Training deviation of HAR-X's residual: the unit of the network's first output.
     line : Line
-        The straight line under the network; alone it is the baselines HAR-X and logistic.
+        The straight line under the network; without the LSTM it is the forecaster ``linear`` of
+        volatility and ``logistic`` of direction.
     network : Network
         The two heads.
     """
 
     scaler: Scaler
     har: Har
+    harx: Har
     residual_scale: float
     line: Line
     network: "Network"
@@ -63,8 +68,9 @@ class Walk:
         Forecast log realised variance by forecaster.
     p_up : dict of str to ndarray of shape (m,)
         Forecast P(up) by forecaster.
-    residual_variance : ndarray of shape (m,)
-        HAR's training residual variance of the fold: the mean variance lies half of it above its log.
+    below_mean : dict of str to ndarray of shape (m,)
+        By how much each forecast of log realised variance lies below the log of the mean: half the training
+        residual variance, 0 for persistence.
     clock_up : ndarray of shape (m,)
         The sign that the nearest training sample in time had: what knowing nothing but the clock says.
     epochs : tuple of tuple of int
@@ -75,7 +81,7 @@ class Walk:
     fold: IntArray
     log_rv: dict[str, FloatArray]
     p_up: dict[str, FloatArray]
-    residual_variance: FloatArray
+    below_mean: dict[str, FloatArray]
     clock_up: BoolArray
     epochs: tuple[tuple[int, ...], ...]
 
@@ -105,7 +111,7 @@ def walk(
     parts = walk_forward(data.at, data.label_at, folds=folds, embargo=embargo)
     log_rv: list[dict[str, FloatArray]] = []
     p_up: list[dict[str, FloatArray]] = []
-    spread: list[FloatArray] = []
+    below: list[dict[str, FloatArray]] = []
     clock: list[BoolArray] = []
     epochs: list[tuple[int, ...]] = []
     for number, part in enumerate(parts, start=1):
@@ -113,7 +119,7 @@ def walk(
         volatility, direction = _forecasts(data, part, fitted)
         log_rv.append(volatility)
         p_up.append(direction)
-        spread.append(np.full(len(part.test), fitted.har.residual_variance))
+        below.append({name: np.full(len(part.test), _below_mean(name, fitted)) for name in volatility})
         clock.append(np.full(len(part.test), data.up[part.train[-1]]))
         epochs.append(fitted.network.epochs)
         done(f"fold {number} of {folds}")
@@ -122,7 +128,7 @@ def walk(
         fold=np.concatenate([np.full(len(part.test), number) for number, part in enumerate(parts, start=1)]),
         log_rv=_joined(log_rv),
         p_up=_joined(p_up),
-        residual_variance=np.concatenate(spread),
+        below_mean=_joined(below),
         clock_up=np.concatenate(clock),
         epochs=tuple(epochs),
     )
@@ -138,45 +144,51 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
     """Return what the training part of a fold teaches; its test samples are never looked at."""
     from backsight_model.lstm import train  # takes seconds, and reading verdicts does not need it
 
-    train_on = part.train
-    har = baselines.fit_har(data.har_terms[train_on], data.log_rv[train_on])
-    residual = data.log_rv - har.predict(data.har_terms)
-    residual_scale = float(residual[train_on].std())
-    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], data.windows.features)
+    train_on, features = part.train, data.windows.features
+    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features)
     rows = scaler.transform(data.windows.rows)
-    line = _line(data, rows, train_on, residual / residual_scale)
+    newest = rows[data.windows.index[:, -1]]
+    har, harx = (
+        baselines.fit_har(
+            newest[train_on], data.log_rv[train_on], terms=terms, features=features, strength=HAR_STRENGTH
+        )
+        for terms in (baselines.HAR_TERMS, baselines.HARX_TERMS)
+    )
+    residual = data.log_rv - harx.predict(newest, features)
+    residual_scale = float(residual[train_on].std())
+
+    def line(which: IntArray) -> Line:
+        strength = linear.penalty(float(np.square(scaler.weight).sum()), len(which) / data.horizon)
+        return linear.heads(newest[which], residual[which] / residual_scale, data.up[which], strength=strength)
+
+    settled = line(train_on)
     network = train(
         rows,
         data.windows.index,
         np.column_stack([residual / residual_scale, data.up]),
         fit=part.fit,
         valid=part.valid,
-        line=_line(data, rows, part.fit, residual / residual_scale),
-        settled=line,
+        line=line(part.fit),
+        settled=settled,
         settings=settings,
         seed=seed,
     )
-    return Fitted(scaler=scaler, har=har, residual_scale=residual_scale, line=line, network=network)
-
-
-def _line(data: TrainingSet, rows: Float32Array, which: IntArray, residual: FloatArray) -> Line:
-    """Return the straight line learnt from some samples."""
-    strength = linear.penalty(len(data.windows.features), len(which) / data.horizon)
-    newest = rows[data.windows.index[which, -1]]
-    return linear.heads(newest, residual[which], data.up[which], strength=strength)
+    return Fitted(scaler=scaler, har=har, harx=harx, residual_scale=residual_scale, line=settled, network=network)
 
 
 def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    test, train_on = part.test, part.train
+    test, train_on, features = part.test, part.train, data.windows.features
     rows = fitted.scaler.transform(data.windows.rows)
-    har = fitted.har.predict(data.har_terms)
-    straight = fitted.line.predict(rows[data.windows.index[test, -1]])
+    newest = rows[data.windows.index[test, -1]]
+    harx = fitted.harx.predict(newest, features)
+    straight = fitted.line.predict(newest)
     output = fitted.network.predict(rows, data.windows.index[test])
     log_rv = {
         "persistence": data.last_log_rv[test],
-        "HAR": har[test],
-        "HAR-X": har[test] + fitted.residual_scale * straight[:, 0],
-        MODEL: har[test] + fitted.residual_scale * output[:, 0],
+        "HAR": fitted.har.predict(newest, features),
+        "HAR-X": harx,
+        "linear": harx + fitted.residual_scale * straight[:, 0],
+        MODEL: harx + fitted.residual_scale * output[:, 0],
     }
     rose, bounced = data.last_day_up, data.last_bar_down
     p_up = {
@@ -187,6 +199,12 @@ def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted) -> tuple[dict[str,
         MODEL: _sigmoid(output[:, 1]),
     }
     return log_rv, p_up
+
+
+def _below_mean(forecaster: str, fitted: Fitted) -> float:
+    if forecaster == "persistence":
+        return 0.0
+    return 0.5 * (fitted.har if forecaster == "HAR" else fitted.harx).residual_variance
 
 
 def _used(data: TrainingSet, samples: IntArray) -> BoolArray:
