@@ -1,5 +1,6 @@
 """The as-of offline store as any Feast project would use it: Parquet and Delta sources, no other part of backsight."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,13 @@ def test_a_source_that_is_not_there_is_named(project: Project) -> None:
     (project.folder / "stats.delta").rename(project.folder / "elsewhere")
     with pytest.raises(BadInput, match=r"'stats': no Delta table at .*stats\.delta"):
         project.ask(ask((1, 9)), *ALL)
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "asof-store.md"
+    [example] = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(page), "exec"), {})
 
 
 def test_long_series_cost_in_proportion(project: Project) -> None:
