@@ -6,11 +6,12 @@ A frame goes in and two come out; no file is opened, no clock is read.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
 from backsight_features.clocks import UTC_US, timeframe
+from backsight_features.errors import Drifted
 from backsight_features.schemas import Table, validate
 
 from backsight_ingest.layouts import Available, Layout, Version, duration, render
@@ -19,6 +20,9 @@ from backsight_ingest.stamps import instant, known
 
 _LOWER: Final = ("venue", "channel")
 _SEPARATOR: Final = "; "
+_DAY: Final = timedelta(days=1)
+_FEWEST_STEPS: Final = 10
+"""Distances between bars that tell how long they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def facts(
     Raises
     ------
     Drifted
-        If a column is missing or not declared.
+        If a column is missing or not declared, or bars have another length than declared.
     BadInput
         If a constant, or a series without a rule of publication, cannot be used.
     """
@@ -83,9 +87,13 @@ def facts(
         number = (pl.col("@row") - 1) * len(layout.versions) + k + 1
         read = reading.read(held.with_columns(number.alias("@fact")))
         broken = read.filter(pl.col("@reason") != "")
-        whole, late = _not_yet(layout, read.filter(pl.col("@reason") == ""), now)
+        whole, *wrong = _not_yet(layout, read.filter(pl.col("@reason") == ""), now)
+        if layout.kind == "bars":
+            whole, off = _off_grid(reading.constants["timeframe"], whole)
+            wrong.append(off)
         whole, invalid = validate(table, whole)
-        reasons = [broken.select("@fact", reason="@reason"), *(f.select("@fact", "reason") for f in (late, invalid))]
+        wrong.append(invalid)
+        reasons = [broken.select("@fact", reason="@reason"), *(each.select("@fact", "reason") for each in wrong)]
         good.append(whole.select(*table.columns, "@fact"))
         bad.append(held.with_columns(number.alias("@fact")).join(pl.concat(reasons), on="@fact", how="inner"))
     agreed, contradicting = _contradictions(table, pl.concat(good))
@@ -131,6 +139,28 @@ def _not_yet(layout: Layout, read: pl.DataFrame, now: datetime) -> tuple[pl.Data
     return read.filter(~after), late
 
 
+def _off_grid(timeframe_name: str, read: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split off bars that do not close on the grid of their length.
+
+    Raises
+    ------
+    Drifted
+        If most of them lie another length apart: the file is of another timeframe.
+    """
+    length = timeframe(timeframe_name)
+    steps = read["observed_at"].unique().sort().diff().drop_nulls()
+    commonest = steps.mode().sort().to_list()
+    if steps.len() >= _FEWEST_STEPS and length not in commonest:
+        raise Drifted(f"the bars are {commonest[0]} apart, not {length}; is {timeframe_name} right?")
+    if length >= _DAY:  # days and weeks begin where their venue says
+        return read, read.clear().with_columns(reason=pl.lit("", pl.String))
+    off = pl.col("observed_at").dt.epoch("us") % (length // timedelta(microseconds=1)) != 0
+    stamp = pl.col("observed_at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return read.filter(~off), read.filter(off).with_columns(
+        reason=pl.format(f"observed_at: {{}} is no multiple of {timeframe_name}", stamp)
+    )
+
+
 def _contradictions(table: Table, good: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split off rows that say different things of one fact as known at one instant: nothing says which is right."""
     same = [*table.key, "available_at"]
@@ -164,7 +194,7 @@ class _Reading:
         self._layout = layout
         self._found = found
         self._variables = variables
-        self._constants = {
+        self.constants = {
             target: render(value, variables) for target, value in {**layout.constants, **version.constants}.items()
         }
 
@@ -192,7 +222,7 @@ class _Reading:
     def _text(self, target: str) -> pl.Expr:
         """Return the cell as text, replaced as declared, null where missing."""
         if target not in self._found:
-            return pl.lit(self._constants[target])
+            return pl.lit(self.constants[target])
         text = _cell(self._found[target], self._layout)
         for old, new in self._layout.replace.get(target, {}).items():
             text = text.str.replace_all(old, new, literal=True)
@@ -219,7 +249,7 @@ class _Reading:
         return value.str.to_lowercase() if target in _LOWER else value
 
     def _constant(self, target: str) -> str | None:
-        value = self._constants.get(target)
+        value = self.constants.get(target)
         return value.lower() if value is not None and target in _LOWER else value
 
     def _clock_cells(self) -> list[pl.Expr]:
@@ -270,13 +300,13 @@ class _Reading:
     def _observed(self) -> pl.Expr:
         at = pl.col("@observed")
         if self._layout.stamp == "open":
-            return at + timeframe(self._constants["timeframe"])
+            return at + timeframe(self.constants["timeframe"])
         if self._layout.stamp == "quarter end":
             return at.dt.truncate("1q")
         return at
 
     def _rule(self) -> Available:
-        return self._layout.published.get(self._constants.get("series", ""), self._layout.available)
+        return self._layout.published.get(self.constants.get("series", ""), self._layout.available)
 
     def _available(self) -> tuple[pl.Expr, pl.Expr]:
         rule = self._rule()

@@ -442,6 +442,8 @@ def _check(layout: Layout) -> None:
         needed = set(table.columns) - set(table.nullable) - made
         if lacking := sorted(needed - columns.keys() - constants.keys()):
             raise _Wrong(f"says nothing of {', '.join(lacking)}; name the column, or a constant")
+        if layout.kind == "bars" and "timeframe" not in constants:
+            raise _Wrong("timeframe has to be a constant: a file holds bars of one length")
         if layout.available.base == "column" and "available_at" not in columns:
             raise _Wrong("available.base is column, but columns has no available_at")
     used = {name for text in _templates(layout) for name in _NAME.findall(text)}

@@ -112,13 +112,17 @@ def pull(
             with decoded(file, patterns) as whole:
                 account = _File(lake, layout, file, whole, given, settings, now).read(run, started, rows_per_batch)
         except (BadInput, Drifted) as error:
-            if file.origin not in str(error):
-                error = type(error)(f"{file.origin}: {error}")
-            account = Account(origin=file.origin, status="failed", error=error)
+            account = Account(origin=file.origin, status="failed", error=_named(error, file))
+        if account.error is not None:
             lake.append(RUNS, _row(account, layout, run, started), now=now)
         accounts.append(account)
         tell(account)
     return accounts, skipped
+
+
+def _named(error: BacksightError, file: Named) -> BacksightError:
+    """Return the error with the file's name in its message."""
+    return error if file.origin in str(error) else type(error)(f"{file.origin}: {error}")
 
 
 _PATTERNS: Final = {"csv": ("*.csv",), "jsonl": ("*.jsonl", "*.ndjson"), "json": ("*.json",)}
@@ -159,8 +163,12 @@ class _File:
         if self._lake.watermark(RUNS, self._app) is not None:
             return Account(origin=origin, status="unchanged", skipped=skipped)
         account = Account(origin=origin, status="ok", skipped=skipped)
-        for batch in batches(self._layout, self._whole.members, self._given, rows_per_batch=rows_per_batch):
-            account = self._write(batch, account)
+        try:
+            for batch in batches(self._layout, self._whole.members, self._given, rows_per_batch=rows_per_batch):
+                account = self._write(batch, account)
+        except (BadInput, Drifted) as error:
+            # What came before in the file stays: it was read as declared.
+            return replace(account, status="failed", error=_named(error, self._file))
         if account.read != account.accepted + account.duplicate + account.quarantined:
             raise RuntimeError(f"the accounts of {origin} do not close: {account}")
         row = _row(account, self._layout, run, started)

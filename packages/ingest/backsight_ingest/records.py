@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import IO, Any, Final
 
 import polars as pl
@@ -20,6 +21,8 @@ from backsight_ingest.layouts import Format, Layout, render
 ROWS_PER_BATCH: Final = 200_000
 TEXT_PER_BATCH: Final = 64 * 2**20
 """Characters after which a batch is full, so that long texts take no more memory than short ones."""
+
+_ROWS_PER_BLOCK: Final = 4_000
 
 LARGEST_DOCUMENT: Final = 512 * 2**20
 """Bytes of a JSON document, which is read as a whole."""
@@ -184,11 +187,9 @@ def batches(
     for member in members:
         start = building.last
         try:
-            for found in _records(layout, member, settings):
-                if isinstance(found, Head):
-                    yield from building.begin(member, found)
-                else:
-                    yield from building.add(*found)
+            for found in _records(layout, member, settings, min(rows_per_batch, _ROWS_PER_BLOCK)):
+                yield from building.begin(found) if isinstance(found, Head) else building.add(member, found)
+            building.shelve(member)
         except Drifted as error:
             if building.last > start:
                 raise
@@ -196,8 +197,38 @@ def batches(
             if len(drifted) == len(members):
                 raise drifted[0] from None
             for line, _ in _lines(member, layout.format):
-                yield from building.set_aside(member, f"the file has another shape: {error}", line)
+                yield from building.add(member, _no_row(f"the file has another shape: {error}", line))
     yield from building.flush()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Some consecutive records of one text.
+
+    Parameters
+    ----------
+    cells : list of sequence of str or None
+        Of those that are rows.
+    offsets : sequence of int
+        Where these stand in the block.
+    broken : list of (int, str, str)
+        Offset, reason and text of the others.
+    text : int
+        Characters in all of them.
+    """
+
+    cells: list[Sequence[str | None]]
+    offsets: Sequence[int]
+    broken: list[tuple[int, str, str]]
+    text: int
+
+
+def _row(cells: Sequence[str | None], size: int) -> _Block:
+    return _Block(cells=[cells], offsets=(0,), broken=[], text=size)
+
+
+def _no_row(reason: str, original: str) -> _Block:
+    return _Block(cells=[], offsets=(), broken=[(0, reason, original)], text=len(original))
 
 
 class _Building:
@@ -208,7 +239,6 @@ class _Building:
         self._rows_per_batch = rows_per_batch
         self._text_per_batch = text_per_batch
         self._head = Head(names=(), variables={})
-        self._member: Member | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -219,78 +249,63 @@ class _Building:
         self._text = 0
         self._held = 0
 
-    def begin(self, member: Member, head: Head) -> Iterator[Batch]:
+    def begin(self, head: Head) -> Iterator[Batch]:
         """Go on with another text; what is read under other settings is another batch."""
-        self._shelve()
         if head.variables != self._head.variables:
             yield from self.flush()
-        self._head, self._member = head, member
+        self._head = head
 
-    def add(self, cells: Sequence[str | None] | None, reason: str, original: str, size: int) -> Iterator[Batch]:
-        """Take a record: its cells, or the reason why it is no row."""
-        self.last += 1
-        if cells is not None:
-            self._cells.append(cells)
-            self._numbers.append(self.last)
-        else:
-            assert self._member is not None
-            self._break(self._member, reason, original)
-        yield from self._grown(size)
-
-    def set_aside(self, member: Member, reason: str, original: str) -> Iterator[Batch]:
-        """Take a line of a text that has no declared shape."""
-        self.last += 1
-        self._break(member, reason, original)
-        yield from self._grown(len(original))
-
-    def _break(self, member: Member, reason: str, original: str) -> None:
-        original = original.rstrip("\r\n")
-        self._broken.append(Broken(row=self.last, origin=member.origin, reason=reason, original=original))
-
-    def _grown(self, size: int) -> Iterator[Batch]:
-        self._text += size
-        self._held += 1
-        if self._held >= self._rows_per_batch or self._text >= self._text_per_batch:
+    def add(self, member: Member, block: _Block) -> Iterator[Batch]:
+        """Take the next records of a text."""
+        first = self.last + 1
+        self._cells += block.cells
+        self._numbers += [first + offset for offset in block.offsets]
+        self._broken += [
+            Broken(row=first + offset, origin=member.origin, reason=reason, original=text.rstrip("\r\n"))
+            for offset, reason, text in block.broken
+        ]
+        records = len(block.cells) + len(block.broken)
+        self.last += records
+        self._held += records
+        self._text += block.text
+        full = self._held >= self._rows_per_batch or self._text >= self._text_per_batch
+        if full or len(self._cells) >= _ROWS_PER_BLOCK:
+            self.shelve(member)
+        if full:
             yield from self.flush()
 
-    def _shelve(self) -> None:
-        """Turn the cells of one text into a frame."""
-        if not self._cells or self._member is None:
+    def shelve(self, member: Member) -> None:
+        """Turn the cells of one text into a frame, which takes a fraction of the memory."""
+        if not self._cells:
             return
         columns = zip(*self._cells, strict=True)
         frame = pl.DataFrame(
             {name: pl.Series(cells, dtype=pl.String) for name, cells in zip(self._head.names, columns, strict=True)}
         )
-        self._done.append(
-            frame.with_columns(
-                pl.Series("@row", self._numbers, dtype=pl.Int64),
-                pl.lit(self._member.origin).alias("@origin"),
-            )
-        )
+        numbers = pl.Series("@row", self._numbers, dtype=pl.Int64)
+        self._done.append(frame.with_columns(numbers, pl.lit(member.origin).alias("@origin")))
         self._cells, self._numbers = [], []
 
     def flush(self) -> Iterator[Batch]:
-        """Yield what is held, if there is any."""
-        self._shelve()
+        """Yield what was shelved, if there is any."""
         if self._held:
             rows = pl.concat(self._done, how="diagonal") if self._done else pl.DataFrame()
             yield Batch(rows=rows, broken=tuple(self._broken), variables=self._head.variables, last=self.last)
         self._clear()
 
 
-_Record = tuple[Sequence[str | None] | None, str, str, int]
-
-
-def _records(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | _Record]:
+def _records(layout: Layout, member: Member, settings: Settings, rows_per_block: int) -> Iterator[Head | _Block]:
     """Yield the head of one text and then its records."""
-    reader = {"csv": _delimited, "jsonl": _json_lines, "json": _json_document}[layout.format.type]
-    return reader(layout, member, settings)
+    if layout.format.type == "csv":
+        return _delimited(layout, member, settings, rows_per_block)
+    return (_json_lines if layout.format.type == "jsonl" else _json_document)(layout, member, settings)
 
 
 class _Lines:
     """The lines of a text, keeping those that the record being read is made of."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Iterator[str]) -> None:
+        self.read = 0
         self._stream = stream
         self._taken: list[str] = []
         self._sound = True
@@ -300,8 +315,8 @@ class _Lines:
 
     def __next__(self) -> str:
         line = next(self._stream)
-        if not line.isascii() and _SURROGATE.search(line):
-            self._sound = False
+        self.read += 1
+        self._sound = self._sound and _is_sound(line)
         self._taken.append(line)
         return line
 
@@ -311,6 +326,11 @@ class _Lines:
         self._taken.clear()
         self._sound = True
         return text if sound else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), sound
+
+
+def _is_sound(text: str) -> bool:
+    """Return whether all bytes of a text could be decoded."""
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def _open(member: Member, form: Format) -> IO[str]:
@@ -328,12 +348,11 @@ def _lines(member: Member, form: Format) -> Iterator[tuple[str, bool]]:
             yield lines.take()
 
 
-def _delimited(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | _Record]:
+def _delimited(layout: Layout, member: Member, settings: Settings, rows_per_block: int) -> Iterator[Head | _Block]:
     form = layout.format
     with _open(member, form) as stream:
         lines = _Lines(stream)
         reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
-        header: list[list[str]] = []
         try:
             for _ in range(form.skip):
                 next(lines)
@@ -348,25 +367,58 @@ def _delimited(layout: Layout, member: Member, settings: Settings) -> Iterator[H
         variables = settings.resolve(member, header)
         sources(layout, variables, names)
         yield Head(names=names, variables=variables)
-        width = len(names)
-        while True:
-            cells: list[str] | None = None
-            reason = ""
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                reason = f"half a line, or a stray quote: {error}"
-            original, sound = lines.take()
-            if not sound:
-                yield None, f"not valid {form.encoding}", original, len(original)
-            elif cells is not None and len(cells) == width:
-                yield cells, "", original, len(original)
-            else:
-                if cells is not None:
-                    reason = f"{len(cells)} cells, the header has {width}" if cells else "empty row"
-                yield None, reason, original, len(original)
+        while block := list(islice(stream, rows_per_block)):
+            yield _plain(block, form, len(names)) or _quoted(block, stream, form, len(names))
+
+
+def _plain(block: list[str], form: Format, width: int) -> _Block | None:
+    """Return the records of lines without quotes, each a line; None where there are quotes or damaged lines."""
+    text = "".join(block)
+    if '"' in text or not _is_sound(text):
+        return None
+    try:
+        cells = list(csv.reader(block, delimiter=form.delimiter, strict=True))
+    except csv.Error:  # a cell without end; the other way finds which
+        return None
+    fits = [len(each) == width for each in cells]
+    return _Block(
+        cells=[each for each, fit in zip(cells, fits, strict=True) if fit],
+        offsets=[i for i, fit in enumerate(fits) if fit],
+        broken=[(i, _misfit(cells[i], width), block[i]) for i, fit in enumerate(fits) if not fit],
+        text=len(text),
+    )
+
+
+def _quoted(block: list[str], rest: Iterator[str], form: Format, width: int) -> _Block:
+    """Return the records that begin in some lines. The last may reach into the rest of the text."""
+    lines = _Lines(chain(block, rest))
+    reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
+    rows: list[Sequence[str | None]] = []
+    offsets: list[int] = []
+    broken: list[tuple[int, str, str]] = []
+    size = 0
+    while lines.read < len(block):
+        cells: list[str] | None = None
+        reason = ""
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            reason = f"half a line, or a stray quote: {error}"
+        original, sound = lines.take()
+        size += len(original)
+        number = len(rows) + len(broken)
+        if not sound:
+            broken.append((number, f"not valid {form.encoding}", original))
+        elif cells is not None and len(cells) == width:
+            rows.append(cells)
+            offsets.append(number)
+        else:
+            broken.append((number, reason if cells is None else _misfit(cells, width), original))
+    return _Block(cells=rows, offsets=offsets, broken=broken, text=size)
+
+
+def _misfit(cells: Sequence[str], width: int) -> str:
+    return f"{len(cells)} cells, the header has {width}" if cells else "empty row"
 
 
 def _scalar(value: Any) -> str | None:
@@ -425,7 +477,7 @@ def _fields(layout: Layout, variables: Mapping[str, str], first: Any) -> _Fields
     return _Fields(read=tuple(read), required=frozenset(required), ignored=ignored)
 
 
-def _json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | _Record]:
+def _json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | _Block]:
     variables = settings.resolve(member, [])
     fields: _Fields | None = None
     waiting: list[tuple[str, str]] = []
@@ -444,14 +496,14 @@ def _json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[
             fields = _fields(layout, variables, found)
             yield Head(names=fields.read, variables=variables)
             for earlier in waiting:
-                yield None, *earlier, len(earlier[1])
+                yield _no_row(*earlier)
         cells, why = (None, reason) if reason else _picked(found, fields)
-        yield cells, why, line, len(line)
+        yield _no_row(why, line) if cells is None else _row(cells, len(line))
     if fields is None:
         raise Drifted(waiting[0][0] if waiting else "no record")
 
 
-def _json_document(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | _Record]:
+def _json_document(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | _Block]:
     if member.path.stat().st_size > LARGEST_DOCUMENT:
         raise BadInput(f"{member.origin} is a JSON document of more than {LARGEST_DOCUMENT} bytes; make it JSON lines")
     variables = settings.resolve(member, [])
@@ -472,5 +524,7 @@ def _json_document(layout: Layout, member: Member, settings: Settings) -> Iterat
     yield Head(names=fields.read, variables=variables)
     for each in found:
         cells, why = _picked(each, fields)
-        original = "" if cells is not None else json.dumps(each, ensure_ascii=True)
-        yield cells, why, original, sum(map(len, filter(None, cells or ())))
+        if cells is None:
+            yield _no_row(why, json.dumps(each, ensure_ascii=True))
+        else:
+            yield _row(cells, sum(len(cell or "") for cell in cells))
