@@ -68,6 +68,11 @@ class Project:
         if kind == "delta":
             write_deltalake(self.folder / path, facts)
             settings["file_format"] = feast.data_format.DeltaFormat()
+        elif kind == "partitioned":
+            write_deltalake(self.folder / path, facts, partition_by=["driver"])
+            settings["file_format"] = feast.data_format.DeltaFormat()
+        elif kind == "hive":
+            pq.write_to_dataset(facts.to_arrow(), self.folder / path, partition_cols=["driver"])
         elif kind == "folder":
             (self.folder / path).mkdir()
             for i, part in enumerate(facts.iter_slices(2)):
@@ -100,7 +105,7 @@ def project(tmp_path: Path) -> Project:
 ALL = ("stats:trips", "stats:rate_y")
 
 
-@pytest.mark.parametrize("kind", ["delta", "parquet", "folder"])
+@pytest.mark.parametrize("kind", ["delta", "partitioned", "parquet", "folder", "hive"])
 def test_the_newest_fact_by_event_then_by_creation(project: Project, kind: str) -> None:
     project.view(project.source(FACTS, kind))
     entities = ask((2, 2), (1, 9), (1, 2.9), (3, 9), (1, 9), (1, 0.9), label=list("abcdef"))

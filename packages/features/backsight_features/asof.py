@@ -10,12 +10,13 @@ between facts is never the order in which they happen to be stored:
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
-from polars._typing import TimeUnit
 
 from backsight_features.errors import BadInput
+
+TimeUnit = Literal["ms", "us", "ns"]
 
 _NEVER: Final = -(2**63)
 _RANGE: Final = 2**63 - 1
