@@ -278,6 +278,14 @@ def test_written_batches_are_read_back(project: Project, kind: str) -> None:
     assert project.ask(ask((1, 9), (1, 6)), *ALL)["trips"].to_pylist() == [70, 40]
 
 
+def test_a_folder_split_by_value_is_not_written_to(project: Project) -> None:
+    project.view(project.source(FACTS, "hive"))
+    more = project.store.get_historical_features(None, list(ALL), start_date=hour(0), end_date=hour(9)).to_df()
+    columns = pl.read_parquet(project.folder / "stats.hive").columns
+    with pytest.raises(BadInput, match=r"'stats': .*stats\.hive is split into folders by value"):
+        project.store.write_to_offline_store("stats", more.assign(created=hour(9))[columns])
+
+
 @pytest.mark.parametrize("kind", ["delta", "parquet"])
 def test_a_saved_dataset_is_read_back_and_not_overwritten_unasked(project: Project, kind: str) -> None:
     from feast.infra.offline_stores.file_source import SavedDatasetFileStorage

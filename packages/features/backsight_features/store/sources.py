@@ -90,6 +90,10 @@ def append(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
         types = pa.schema(delta.schema().to_arrow())
         write_deltalake(delta, table.cast(types), mode="append", storage_options=_options(source))
     elif Path(path).is_dir():
+        if any("=" in folder.name for folder in Path(path).iterdir() if folder.is_dir()):
+            raise BadInput(
+                f"{path} is split into folders by value, and is read only; keep it as a Delta table to write"
+            )
         _write(table.cast(held), Path(path) / f"part-{uuid.uuid4().hex}.parquet")
     else:
         before = pq.read_table(path)
