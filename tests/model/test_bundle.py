@@ -1,0 +1,216 @@
+"""Bundles: written whole, checked on reading, and enough to forecast without TensorFlow."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backsight_features.errors import BadInput, HeaderMismatch, Missing
+from backsight_model import bundle, proof
+from backsight_model.forecast import estimate, forecast
+from backsight_model.settings import Settings
+from backsight_model.training import Manifest, TrainingSet
+from backsight_model.verdict import Verdict
+from backsight_model.walk import Fitted, final
+
+pytestmark = pytest.mark.slow
+
+SMALL = Settings(members=2, epochs=1, units=4, projection=4)
+DAY = timedelta(hours=24)
+
+
+def manifest(data: TrainingSet) -> Manifest:
+    return Manifest(
+        series="bitstamp:BTC-USD:1h",
+        service="forecast_1h",
+        length=data.windows.index.shape[1],
+        horizon=data.horizon,
+        seed=1,
+        ingested_until="2024-01-01T00:00:00+00:00",
+        last_at="2023-12-31T00:00:15+00:00",
+        lake_versions={"bars": 3, "macro": None},
+        feature_versions={"market_1h": 0},
+        scorer="words@1",
+        code="0.1.0",
+        samples=len(data),
+        sha256=data.sha256(),
+    )
+
+
+def verdict(p_value: float) -> Verdict:
+    comparison = proof.Comparison(
+        model="LSTM", reference="HAR", count=9, loss=1, reference_loss=2, gain=1, low=0, high=2, p_value=p_value,
+        detectable=1,
+    )  # fmt: skip
+    claims = proof.judge({"volatility": (comparison,), "direction": (replace(comparison, p_value=0.9),)})
+    signs = proof.Directional(accuracy=0.5, statistic=0, p_value=1, detectable=0.1)
+    return Verdict(claims=claims, comparisons={"volatility": (), "direction": ()}, directional=signs)
+
+
+@pytest.fixture(scope="module")
+def data(world: Callable[..., TrainingSet]) -> TrainingSet:
+    return world(4, hours=1100, length=12)
+
+
+@pytest.fixture(scope="module")
+def fitted(data: TrainingSet) -> Fitted:
+    return final(data, embargo=DAY, settings=SMALL, seed=1)
+
+
+@pytest.fixture(scope="module")
+def written(data: TrainingSet, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle.write(
+        tmp_path_factory.mktemp("models"),
+        fitted,
+        manifest=manifest(data),
+        settings=SMALL,
+        timeframe=timedelta(hours=1),
+        verdict=verdict(0.001),
+    )
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the store hands out, as far as a forecast needs it."""
+
+    symbol: str
+    features: tuple[str, ...]
+    timeframe: timedelta
+    values: np.ndarray
+    at: datetime
+    observed_at: datetime
+    available_at: datetime
+
+
+@pytest.fixture(scope="module")
+def window(data: TrainingSet) -> Window:
+    closed = datetime(2023, 2, 10, 7, tzinfo=UTC)
+    return Window(
+        symbol="BTC-USD",
+        features=data.windows.features,
+        timeframe=timedelta(hours=1),
+        values=data.windows.gather(slice(-1, None))[0],
+        at=closed + timedelta(minutes=2),
+        observed_at=closed,
+        available_at=closed + timedelta(seconds=15),
+    )
+
+
+def test_onnx_forecasts_what_keras_does(data: TrainingSet, fitted: Fitted, written: Path) -> None:
+    read = bundle.read(written)
+    some = np.arange(0, len(data), 17)
+    rows = fitted.scaler.transform(data.windows.rows)
+    by_keras = fitted.network.predict(rows, data.windows.index[some])
+    by_onnx = read.run(rows[data.windows.index[some]])
+    np.testing.assert_allclose(by_onnx, by_keras, atol=1e-5)
+    p_up, log_rv = estimate(read, data.windows.gather(some[:1])[0], name="x")
+    newest = rows[data.windows.index[some[:1], -1]]
+    expected = fitted.harx.predict(newest, data.windows.features)[0] + fitted.residual_scale * by_keras[0, 0]
+    assert log_rv == pytest.approx(expected, abs=1e-5)
+    assert p_up == pytest.approx(1 / (1 + np.exp(-by_keras[0, 1])), abs=1e-6)
+
+
+def test_the_document_says_what_it_was_learnt_from(data: TrainingSet, written: Path) -> None:
+    document = json.loads((written / "bundle.json").read_text())
+    assert document["manifest"]["sha256"] == data.sha256()
+    assert document["features"] == list(data.windows.features)
+    assert document["proven"] == {"volatility": True, "direction": False}
+    assert "after the walk-forward proof" in document["fitted_on"]
+    assert sorted(path.name for path in written.iterdir()) == ["bundle.json", "model.keras", "model.onnx", "probe.npz"]
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.onnx", "probe.npz"])
+def test_a_changed_file_is_refused(written: Path, tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(written, tmp_path / "copy")
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(BadInput, match=f"{file} was changed"):
+        bundle.read(folder)
+
+
+def test_a_changed_document_is_refused(written: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(written, tmp_path / "copy")
+    document = json.loads((folder / "bundle.json").read_text())
+    document["proven"]["direction"] = True
+    (folder / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(BadInput, match=r"bundle.json was changed"):
+        bundle.read(folder)
+
+
+def test_an_absent_file_is_named(written: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(written, tmp_path / "copy")
+    (folder / "model.onnx").unlink()
+    with pytest.raises(BadInput, match=r"model\.onnx"):
+        bundle.read(folder)
+
+
+def test_one_without_skill_never_replaces_one_with_skill(written: Path, tmp_path: Path) -> None:
+    for name in ("plain", "proven", "later"):
+        shutil.copytree(written, tmp_path / name)
+    with pytest.raises(Missing, match="no model was trained yet"):
+        bundle.current(tmp_path, "BTC-USD")
+
+    def used() -> str:
+        return str(json.loads((tmp_path / "current.json").read_text())["BTC-USD"]["bundle"])
+
+    assert bundle.promote(tmp_path, tmp_path / "plain", symbol="BTC-USD", skill=False)
+    assert used() == "plain"
+    assert bundle.promote(tmp_path, tmp_path / "proven", symbol="BTC-USD", skill=True)
+    assert not bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=False)
+    assert used() == "proven"
+    assert bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=True)
+    assert used() == "later"
+    with pytest.raises(Missing, match="there are models for BTC-USD"):
+        bundle.current(tmp_path, "ETH-USD")
+
+
+def test_the_line_says_all_that_matters(written: Path, window: Window) -> None:
+    made = forecast(bundle.read(written), window)
+    assert 0 < made.p_up < 1
+    assert made.volatility == pytest.approx(np.sqrt(np.exp(made.log_rv) * 365))
+    assert made.age == timedelta(minutes=2)
+    assert "BTC-USD next 24 h as of 2023-02-10T07:00:15Z: P(up) 0." in made.line
+    assert "0:02:00 old" in made.line
+    assert made.line.endswith("proven skill in volatility only)")
+    unproven = replace(bundle.read(written), proven={"volatility": False, "direction": False})
+    assert forecast(unproven, window).line.endswith("no proven skill)")
+    assert json.loads(json.dumps(made.to_json()))["skill"] is True
+
+
+def test_another_list_of_features_is_refused(written: Path, window: Window) -> None:
+    read = bundle.read(written)
+    swapped = (window.features[1], window.features[0], *window.features[2:])
+    with pytest.raises(HeaderMismatch, match="another list or order"):
+        forecast(read, replace(window, features=swapped))
+    with pytest.raises(HeaderMismatch, match="publish with --length 12"):
+        forecast(read, replace(window, values=window.values[1:]))
+
+
+def test_a_window_without_history_is_refused(written: Path, window: Window) -> None:
+    values = window.values.copy()
+    values[-1, window.features.index("log_rv_528h")] = np.nan
+    with pytest.raises(Missing, match="history is too short"):
+        forecast(bundle.read(written), replace(window, values=values))
+
+
+def test_forecasting_imports_neither_tensorflow_nor_sources(written: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "import numpy as np\n"
+        "from backsight_model import bundle, forecast\n"
+        "read = bundle.read(pathlib.Path(sys.argv[1]))\n"
+        "values = np.zeros((read.length, len(read.features)), dtype=np.float32)\n"
+        "p_up, log_rv = forecast.estimate(read, values, name='x')\n"
+        "assert 0 < p_up < 1\n"
+        "heavy = {'tensorflow', 'keras', 'feast', 'sklearn', 'matplotlib', 'ccxt', 'transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(written)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

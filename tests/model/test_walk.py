@@ -1,0 +1,99 @@
+"""The walk finds what was planted, finds nothing in noise, and learns from the past only."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from backsight_model.settings import Settings
+from backsight_model.splits import walk_forward
+from backsight_model.training import TrainingSet
+from backsight_model.verdict import Verdict, decide, losses
+from backsight_model.walk import MODEL, Walk, learn, walk
+
+DAY = timedelta(hours=24)
+SMALL = Settings(members=1, epochs=2, units=4, projection=4)
+World = Callable[..., TrainingSet]
+
+
+def walked(data: TrainingSet, seed: int = 1) -> Walk:
+    return walk(data, folds=2, embargo=DAY, settings=SMALL, seed=seed, done=lambda fold: None)
+
+
+def judged(data: TrainingSet, made: Walk) -> Verdict:
+    return decide(losses(data, made, service="all"), made.p_up[MODEL], data.up[made.samples])
+
+
+@pytest.mark.slow
+def test_a_planted_signal_is_found(world: World) -> None:
+    data = world(5, hours=6000, drift=0.2, turbulence=0.7)
+    verdict = judged(data, walked(data))
+    assert verdict.proven == {"volatility": True, "direction": True}
+    assert verdict.word == "skill"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_noise_gives_no_skill(world: World, seed: int) -> None:
+    data = world(seed, hours=5000)
+    verdict = judged(data, walked(data))
+    assert verdict.proven == {"volatility": False, "direction": False}
+    assert verdict.word == "no skill"
+
+
+@pytest.mark.prove
+def test_noise_rarely_gives_skill(world: World) -> None:
+    claimed = 0
+    for seed in range(100, 140):
+        data = world(seed, hours=5000)
+        claimed += judged(data, walked(data)).word == "skill"
+    # With a true rate of 5 % more than five of forty is rarer than 1 in 60.
+    assert claimed <= 5
+
+
+@pytest.fixture(scope="module")
+def short(world: World) -> TrainingSet:
+    return world(0, hours=1600, drift=0.2)
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(short: TrainingSet) -> None:
+    one, same, other = walked(short, seed=1), walked(short, seed=1), walked(short, seed=2)
+    for name in one.p_up:
+        np.testing.assert_array_equal(one.p_up[name], same.p_up[name])
+    for name in one.log_rv:
+        np.testing.assert_array_equal(one.log_rv[name], same.log_rv[name])
+    assert (one.p_up[MODEL] != other.p_up[MODEL]).any()
+
+
+@pytest.mark.slow
+def test_nothing_of_the_test_part_is_learnt(short: TrainingSet) -> None:
+    fold = walk_forward(short.at, short.label_at, folds=2, embargo=DAY)[0]
+    seen = np.unique(short.windows.index[fold.train])
+    unseen = np.setdiff1d(np.arange(len(short.windows.rows) - 1), seen)
+    rows, log_rv, log_return = short.windows.rows.copy(), short.log_rv.copy(), short.log_return.copy()
+    rows[unseen] *= 1000
+    others = np.setdiff1d(np.arange(len(short)), fold.train)
+    log_rv[others], log_return[others] = 99.0, -log_return[others]
+    changed = replace(short, windows=replace(short.windows, rows=rows), log_rv=log_rv, log_return=log_return)
+    one, other = (learn(data, fold, settings=SMALL, seed=3) for data in (short, changed))
+    assert one.scaler.to_json() == other.scaler.to_json()
+    assert one.har.to_json() == other.har.to_json()
+    assert one.harx.to_json() == other.harx.to_json()
+    assert one.residual_scale == other.residual_scale
+    np.testing.assert_array_equal(one.line.weights, other.line.weights)
+    for weight, same in zip(one.network.model.get_weights(), other.network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+@pytest.mark.slow
+def test_every_forecaster_speaks_at_every_instant(short: TrainingSet) -> None:
+    made = walked(short)
+    assert set(made.log_rv) == {"persistence", "HAR", "HAR-X", "linear", MODEL}
+    assert set(made.p_up) == {"base rate", "persistence", "one-bar reversal", "logistic", MODEL}
+    for forecasts in (*made.log_rv.values(), *made.p_up.values()):
+        assert forecasts.shape == made.samples.shape
+        assert np.isfinite(forecasts).all()
+    assert all(((forecasts > 0) & (forecasts < 1)).all() for forecasts in made.p_up.values())
+    assert (np.diff(short.at[made.samples]) > np.timedelta64(0)).all()
