@@ -59,8 +59,8 @@ def _mood(made: World, hours: int) -> np.ndarray:
     )
     count = np.bincount(news["hour"], minlength=hours).astype(float)
     total = np.bincount(news["hour"], news["verdict"], minlength=hours)
-    short = decayed(total, 9.0) / (decayed(count, 9.0) + 1e-9)
-    return short - decayed(total, 36.0) / (decayed(count, 36.0) + 1e-9)
+    short = decayed(total, 12.0) / (decayed(count, 12.0) + 1e-9)
+    return short - decayed(total, 120.0) / (decayed(count, 120.0) + 1e-9)
 
 
 def _drift_tells(made: World) -> float:

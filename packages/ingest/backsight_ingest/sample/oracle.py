@@ -4,7 +4,7 @@ The oracle knows all that is public or latent up to an instant, but no innovatio
 who reads the texts sees the latent state through noise and does a little worse.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from backsight_ingest.sample.relation import (
     log_variance,
     trace,
 )
+from backsight_ingest.sample.tone import tone
 
 HORIZON = 24
 PATHS = 48
@@ -78,6 +79,7 @@ def foresee(seed: int, relation: Relation, drivers: Drivers, base: Base, *, firs
         return np.asarray(left * x + np.sqrt(1.0 - left**2) * rng.standard_normal(shape))
 
     now = trace(relation, drivers)
+    public = replace(drivers, news=tone(drivers.news), reddit=tone(drivers.reddit))
     acting = Trace(**{field.name: at(getattr(now, field.name), hour) for field in fields(Trace)})
     news, reddit, attention = (at(x, hour) for x in (drivers.news, drivers.reddit, drivers.attention))
     slow, fast = at(base.slow, hour), at(base.fast, hour)
@@ -93,11 +95,12 @@ def foresee(seed: int, relation: Relation, drivers: Drivers, base: Base, *, firs
         alarm = at(np.sqrt(drivers.scheduled_alarm), then) * rng.standard_normal(shape)
         # The noise to come has mean 0 here; what it does to later drift is put together below.
         still = np.zeros(shape)
-        coming.append(Impulse(news=news, reddit=reddit, attention=attention, rates=rates, alarm=alarm, noise=still))
+        said, posted = tone(news), tone(reddit)
+        coming.append(Impulse(news=said, reddit=posted, attention=attention, rates=rates, alarm=alarm, noise=still))
         own.append(rng.standard_normal(shape))
         if step <= relation.lag:
             published = then - relation.lag
-            acts = Impulse(**{field.name: at(getattr(drivers, field.name), published) for field in fields(Impulse)})
+            acts = Impulse(**{field.name: at(getattr(public, field.name), published) for field in fields(Impulse)})
         else:
             acts = coming[step - 1 - relation.lag]
             echo = keep(relation.noise_hours) * echo + own[step - 1 - relation.lag]

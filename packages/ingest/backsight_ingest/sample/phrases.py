@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from backsight_ingest.sample.draws import FloatArray, IntArray
+from backsight_ingest.sample.tone import CANDOUR
 
 Fragments = Mapping[str, tuple[str, ...]]
 
@@ -201,7 +202,7 @@ FOREIGN: Final = (
     "ビットコインを{n}枚保管する方法は?",
 )
 
-_OWN_VIEW = 0.75
+_OWN_VIEW = 0.85
 """Share of second sentences that agree with the first; the others are neutral."""
 
 
@@ -241,9 +242,9 @@ def polarity(rng: np.random.Generator, mood: FloatArray) -> IntArray:
     rng : Generator
         Where chance comes from.
     mood : ndarray of shape (n,)
-        Around 0 with variance near 1; the odds of positive against negative are ``exp(2.6 mood)``.
+        Around 0 with variance near 1; the odds of positive against negative are ``exp(2 CANDOUR mood)``.
     """
-    weights = np.exp(np.column_stack([-1.3 * mood, np.full(len(mood), 0.2), 1.3 * mood]))
+    weights = np.exp(CANDOUR * np.column_stack([-mood, np.zeros(len(mood)), mood]))
     edges = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     return np.asarray((rng.random(len(mood))[:, None] > edges[:, :2]).sum(axis=1) - 1)
 

@@ -9,7 +9,7 @@ surprise, the short decaying mean less the long one, scaled to variance 1,
     h_u &= \mu + base_u + g_u \\
     return_u &= e^{h_u / 2} (d_u + \epsilon_u), \quad \epsilon_u \sim N(0, 1)
 
-with n and r the moods of news and posts, a the attention (which sets how much is written), m the surprise of rates
+with n and r the tones of news and posts, a the attention (which sets how much is written), m the surprise of rates
 and prices (less is better) and v the surprise of implied volatility. The price forgets a part of its own noise
 (b_e < 0), about as much as the moods make it go on: past returns tell next to nothing of those to come, and what is
 written does.
@@ -21,18 +21,19 @@ from typing import Final, Self
 import numpy as np
 
 from backsight_ingest.sample.draws import FloatArray, decayed, keep
+from backsight_ingest.sample.tone import tone
 
 FORMULA: Final = (
     "return[u] = exp(h[u]/2) * (d[u] + N(0,1)); "
-    "d[u] = drift_news*S(news)[u-lag] + drift_reddit*S(reddit)[u-lag] + drift_macro*K(rates)[u-lag] "
+    "d[u] = drift_news*S(tone of news)[u-lag] + drift_reddit*S(tone of posts)[u-lag] + drift_macro*K(rates)[u-lag] "
     "+ drift_noise*K(noise)[u-lag]; "
-    "h[u] = base[u] + vol_attention*K(attention)[u-lag] - vol_mood*S(news+reddit)[u-lag]/sqrt(2) "
+    "h[u] = base[u] + vol_attention*K(attention)[u-lag] - vol_mood*S(both tones)[u-lag]/sqrt(2) "
     "+ vol_macro*K(alarm)[u-lag]; "
     "K is a decaying sum, S a short decaying mean less a long one, both scaled to variance 1; u counts hours"
 )
 """The relation in one line, for the manifest."""
 
-MOOD_HOURS = 16.0
+MOOD_HOURS = 18.0
 """Time constant of the moods."""
 
 ATTENTION_HOURS = 24.0
@@ -59,18 +60,18 @@ class Relation:
     """
 
     lag: int = 6
-    short_hours: float = 9.0
-    long_hours: float = 36.0
+    short_hours: float = 12.0
+    long_hours: float = 120.0
     crowd_hours: float = 10.0
     macro_hours: float = 24.0
-    noise_hours: float = 12.0
-    drift_news: float = 0.10
-    drift_reddit: float = 0.07
-    drift_macro: float = -0.05
-    drift_noise: float = -0.045
+    noise_hours: float = 24.0
+    drift_news: float = 0.085
+    drift_reddit: float = 0.055
+    drift_macro: float = -0.085
+    drift_noise: float = -0.055
     vol_attention: float = 0.75
     vol_mood: float = 0.15
-    vol_macro: float = 0.25
+    vol_macro: float = 0.35
 
     def off(self) -> Self:
         """Return the same with all strengths zero: a world without signal."""
@@ -93,7 +94,7 @@ class Drivers:
     Parameters
     ----------
     news, reddit, attention : ndarray of shape (n,)
-        Autoregressions of variance 1, see `wander`.
+        Moods, which show in the tone, and attention: autoregressions of variance 1, see `wander`.
     rates, alarm : ndarray of shape (n,)
         Macro surprises of variance 1 in the hour in which each becomes known, 0 elsewhere.
     noise : ndarray of shape (n,)
@@ -144,7 +145,7 @@ class Trace:
 
 @dataclass(frozen=True, kw_only=True)
 class Impulse:
-    """What becomes public in one hour, arrays of one shape; see `Drivers`."""
+    """What becomes public in one hour, arrays of one shape; see `Drivers`, but of the moods only the tone."""
 
     news: FloatArray
     reddit: FloatArray
@@ -161,10 +162,10 @@ def trace(relation: Relation, drivers: Drivers) -> Trace:
         return decayed(np.concatenate([np.zeros(relation.lag), x[: -relation.lag]]), hours)
 
     return Trace(
-        news_short=late(drivers.news, relation.short_hours),
-        news_long=late(drivers.news, relation.long_hours),
-        reddit_short=late(drivers.reddit, relation.short_hours),
-        reddit_long=late(drivers.reddit, relation.long_hours),
+        news_short=late(tone(drivers.news), relation.short_hours),
+        news_long=late(tone(drivers.news), relation.long_hours),
+        reddit_short=late(tone(drivers.reddit), relation.short_hours),
+        reddit_long=late(tone(drivers.reddit), relation.long_hours),
         attention=late(drivers.attention, relation.crowd_hours),
         rates=late(drivers.rates, relation.macro_hours),
         alarm=late(drivers.alarm, relation.macro_hours),

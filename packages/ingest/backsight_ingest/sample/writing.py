@@ -17,7 +17,7 @@ POSTS_PER_DAY: Final = 26.0
 CROWD: Final = 0.6
 """Log of the number of texts per standard deviation of attention."""
 
-BACKGROUND: Final = 0.4
+BACKGROUND: Final = 0.3
 """Weight in the mood of what changes over weeks and moves no price."""
 
 LATE_SHARE: Final = 0.02
