@@ -8,7 +8,8 @@ import pytest
 from backsight_features.errors import BadInput, Drifted
 from backsight_ingest.dumps import Facts, facts
 from backsight_ingest.holidays import federal_holidays
-from backsight_ingest.layouts import Stamp, parse
+from backsight_ingest.layout import Stamp
+from backsight_ingest.layouts import parse
 from backsight_ingest.stamps import instant
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

@@ -138,6 +138,31 @@ def test_quoted_cells_may_span_lines_and_hold_delimiters(lake: Lake, read: Pull,
     assert row["observed_at"] == datetime(2022, 7, 5, 4, 24, tzinfo=UTC)
 
 
+def test_a_stray_quote_takes_no_other_line_with_it(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    rows = lines(9000)
+    rows[3990] = '"' + rows[3990]  # near the end of a block: the next one is reached for
+    rows[100] = rows[100].replace(",", ',"', 1)
+    rows[120] = rows[120].replace(",", ',"', 1)
+    (account,), _ = read("binance-1h", write(tmp_path / "BTCUSDT_1h.csv", rows))
+    assert counts(account) == (9000, 8997, 0, 3)
+    kept = lake.scan(QUARANTINE).sort("row").collect()
+    assert kept["row"].to_list() == [101, 121, 3991]
+    assert kept["original"].to_list() == [rows[100], rows[120], rows[3990]]
+
+
+def test_quoted_or_not_a_row_is_the_same(tmp_path: Path) -> None:
+    plain = [*lines(5000), "half a", ""]
+    quoted = [",".join(f'"{cell}"' for cell in line.split(",")) for line in plain[:-2]] + plain[-2:]
+    found = []
+    for name, rows in {"plain": plain, "quoted": quoted}.items():
+        lake = Lake(tmp_path / name)
+        path = write(tmp_path / name / "BTCUSDT.csv", rows)
+        pull(lake, load("binance-1h"), [path], settings={}, now=NOW, tell=lambda _: None)
+        found.append((lake.scan(BARS).sort("observed_at").collect(), lake.scan(QUARANTINE).collect().sort("row")))
+    assert found[0][0].equals(found[1][0])
+    assert found[0][1].select("row", "reason", "original").equals(found[1][1].select("row", "reason", "original"))
+
+
 def test_text_that_is_not_utf8_is_set_aside(lake: Lake, read: Pull, tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT_1h.csv"
     path.write_bytes("\n".join(["\ufeff" + HEADER, *lines(2)]).encode() + b"\n2023-02-01 00:00:00,\xff,1,1,1,1\n")
@@ -145,6 +170,18 @@ def test_text_that_is_not_utf8_is_set_aside(lake: Lake, read: Pull, tmp_path: Pa
     assert counts(account) == (3, 2, 0, 1)
     kept = lake.scan(QUARANTINE).collect().row(0, named=True)
     assert (kept["reason"], kept["original"]) == ("not valid utf-8", r"2023-02-01 00:00:00,\xff,1,1,1,1")
+
+
+def test_other_encodings_are_declared(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    shipped = Path(str(load.__code__.co_filename)).parent / "layouts" / "binance-1h.toml"
+    (tmp_path / "mine.toml").write_text(shipped.read_text() + '\n[format]\nencoding = "utf-16"\n')
+    path = tmp_path / "BTCUSDT_1h.csv"
+    path.write_bytes("\n".join([HEADER, *lines(3)]).encode("utf-16"))
+    (account,), _ = read(str(tmp_path / "mine.toml"), path)
+    assert counts(account) == (3, 3, 0, 0)
+    path.write_bytes(path.read_bytes()[:-1])
+    (account,), _ = read(str(tmp_path / "mine.toml"), path)
+    assert "is not utf-16" in str(account.error)
 
 
 def test_json_lines_that_are_cut_or_have_another_shape_are_set_aside(lake: Lake, read: Pull, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from backsight_features.clocks import UTC_US, timeframe
 from backsight_features.errors import Drifted
 from backsight_features.schemas import Table, validate
 
-from backsight_ingest.layouts import Available, Layout, Version, duration, render
-from backsight_ingest.records import sources
+from backsight_ingest.heads import sources
+from backsight_ingest.layout import Available, Layout, Version, duration, render
 from backsight_ingest.stamps import instant, known
 
 _LOWER: Final = ("venue", "channel")

@@ -22,8 +22,9 @@ from backsight_features.schemas import QUARANTINE, RUNS
 
 from backsight_ingest.dumps import facts
 from backsight_ingest.files import Decoded, Named, decoded, find
-from backsight_ingest.layouts import Layout
-from backsight_ingest.records import ROWS_PER_BATCH, Batch, Settings, batches
+from backsight_ingest.heads import Settings
+from backsight_ingest.layout import Layout
+from backsight_ingest.records import ROWS_PER_BATCH, Batch, batches
 from backsight_ingest.sidecars import Sightings, sightings
 
 VERB: Final = "pull dump"

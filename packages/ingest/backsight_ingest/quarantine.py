@@ -12,8 +12,9 @@ from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, QUARANTINE, RESOLUTIONS, Table
 
 from backsight_ingest.dumps import facts
-from backsight_ingest.layouts import Layout, load
-from backsight_ingest.records import cells
+from backsight_ingest.layout import Layout
+from backsight_ingest.layouts import load
+from backsight_ingest.objects import cells
 
 _QUOTED: Final = "'[^']*'"
 

@@ -10,7 +10,7 @@ import polars as pl
 from backsight_features.errors import BadInput, Drifted
 
 from backsight_ingest.files import Member
-from backsight_ingest.layouts import Sidecar
+from backsight_ingest.layout import Sidecar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import polars as pl
 from backsight_features.clocks import UTC_US
 
 from backsight_ingest.holidays import federal_holidays
-from backsight_ingest.layouts import Available, Stamp
+from backsight_ingest.layout import Available, Stamp
 
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _BELOW: Final = {"s": 10**11, "ms": 10**14, "us": 10**17}

@@ -1,0 +1,98 @@
+"""Delimited text as records: cells between a delimiter, quoted where they hold one or span lines.
+
+Read by the strict rules of `csv`. What does not fit the header is no row, and takes no other line with it.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+
+from backsight_features.errors import Drifted
+
+from backsight_ingest.blocks import Block, Lines, is_sound, open_text
+from backsight_ingest.files import Member
+from backsight_ingest.heads import Head, Settings, sources
+from backsight_ingest.layout import Format, Layout
+
+
+def delimited(layout: Layout, member: Member, settings: Settings, rows_per_block: int) -> Iterator[Head | Block]:
+    """Yield the head of a text and then its records.
+
+    Raises
+    ------
+    Drifted
+        If the header is not as declared.
+    """
+    form = layout.format
+    with open_text(member, form) as stream:
+        lines = Lines(stream)
+        reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
+        try:
+            for _ in range(form.skip):
+                next(lines)
+            header = [next(reader) for _ in range(form.header)]
+        except StopIteration:
+            raise Drifted("the text ends before its header does") from None
+        except csv.Error as error:
+            raise Drifted(f"the header is no delimited text: {error}") from None
+        if not lines.take()[1]:
+            raise Drifted(f"the header is not {form.encoding}")
+        names = tuple(header[0]) if header else form.names
+        variables = settings.resolve(member, header)
+        sources(layout, variables, names)
+        yield Head(names=names, variables=variables)
+        while block := list(islice(stream, rows_per_block)):
+            yield _plain(block, form, len(names)) or _quoted(block, stream, form, len(names))
+
+
+def _plain(block: list[str], form: Format, width: int) -> Block | None:
+    """Return the records of lines without quotes, each a line; None where there are quotes or damaged lines."""
+    text = "".join(block)
+    if '"' in text or not is_sound(text):
+        return None
+    try:
+        cells = list(csv.reader(block, delimiter=form.delimiter, strict=True))
+    except csv.Error:  # a cell without end; the other way finds which
+        return None
+    fits = [len(each) == width for each in cells]
+    return Block(
+        cells=[each for each, fit in zip(cells, fits, strict=True) if fit],
+        offsets=[i for i, fit in enumerate(fits) if fit],
+        broken=[(i, _misfit(cells[i], width), block[i]) for i, fit in enumerate(fits) if not fit],
+        text=len(text),
+    )
+
+
+def _quoted(block: list[str], rest: Iterator[str], form: Format, width: int) -> Block:
+    """Return the records that begin in some lines. The last may reach into the rest of the text."""
+    lines = Lines(chain(block, rest))
+    reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
+    rows: list[Sequence[str | None]] = []
+    offsets: list[int] = []
+    broken: list[tuple[int, str, str]] = []
+    size = 0
+    while lines.read < len(block) or lines.left:
+        cells: list[str] | None = None
+        reason = ""
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            reason = f"half a line, or a stray quote: {error}"
+        if cells is None or len(cells) != width:
+            # A stray quote takes all up to the next one into its cell: only its own line is lost.
+            lines.give_back()
+        original, sound = lines.take()
+        size += len(original)
+        number = len(rows) + len(broken)
+        if not sound:
+            broken.append((number, f"not valid {form.encoding}", original))
+        elif cells is not None and len(cells) == width:
+            rows.append(cells)
+            offsets.append(number)
+        else:
+            broken.append((number, reason if cells is None else _misfit(cells, width), original))
+    return Block(cells=rows, offsets=offsets, broken=broken, text=size)
+
+
+def _misfit(cells: Sequence[str], width: int) -> str:
+    return f"{len(cells)} cells, the header has {width}" if cells else "empty row"

@@ -1,0 +1,100 @@
+"""Heads: what the header of a text and its path settle before the first record is read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from backsight_features.errors import BadInput, Drifted
+
+from backsight_ingest.files import Member
+from backsight_ingest.layout import Layout, render
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What the header of a text settles.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Its columns, in order.
+    variables : mapping of str to str
+        What ``{name}`` stands for in the layout.
+    """
+
+    names: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
+class Settings:
+    """Where the variables of a layout come from: what was given by hand, the path, the header, the defaults.
+
+    Parameters
+    ----------
+    layout : Layout
+        Which declares them.
+    given : mapping of str to str
+        By hand.
+
+    Raises
+    ------
+    BadInput
+        If the layout has no such setting.
+    """
+
+    def __init__(self, layout: Layout, given: Mapping[str, str]) -> None:
+        if unknown := sorted(given.keys() - layout.variables):
+            known = ", ".join(sorted(layout.variables)) or "none"
+            raise BadInput(f"layout {layout.name} has no setting {unknown[0]!r}; it has: {known}")
+        self._layout = layout
+        self._given = given
+
+    def resolve(self, member: Member, header: Sequence[Sequence[str]]) -> dict[str, str]:
+        """Return the variables that are known of one text; `render` refuses one that is needed and is not."""
+        layout = self._layout
+        found = dict(layout.defaults)
+        for name, cell in layout.header.items():
+            if cell.row <= len(header) and cell.column <= len(header[cell.row - 1]):
+                found[name] = header[cell.row - 1][cell.column - 1]
+        if layout.path is not None:
+            # The last match is the one nearest to the file's own name.
+            for match in layout.path.finditer(member.place):
+                found.update({name: text for name, text in match.groupdict().items() if text is not None})
+        found = {name: layout.translate.get(name, {}).get(text, text) for name, text in found.items()}
+        found.update(self._given)
+        return found
+
+
+def sources(layout: Layout, variables: Mapping[str, str], names: Iterable[str]) -> list[dict[str, str]]:
+    """Return, per version, the column of the file that each column of the table comes from.
+
+    Raises
+    ------
+    Drifted
+        If a declared column is missing, or a column is not declared.
+    """
+    present = list(names)
+    if twice := sorted({name for name in present if present.count(name) > 1}):
+        raise Drifted(f"column {twice[0]!r} is there twice")
+    chosen: list[dict[str, str]] = []
+    for version in layout.versions:
+        found: dict[str, str] = {}
+        for target, choices in {**layout.columns, **version.columns}.items():
+            rendered = [render(choice, variables) for choice in choices]
+            match = [choice for choice in rendered if choice in present]
+            if match:
+                found[target] = match[0]
+            elif target not in layout.optional:
+                raise Drifted(f"no column {' or '.join(map(repr, rendered))} for {target}; there is {_listed(present)}")
+        if version.present and version.present not in present:
+            raise Drifted(f"no column {version.present!r}; there is {_listed(present)}")
+        chosen.append(found)
+    declared = {source for found in chosen for source in found.values()}
+    declared |= {version.present for version in layout.versions}
+    declared |= {render(name, variables) for name in layout.ignored} | set(layout.id_from)
+    if unknown := [name for name in present if name not in declared]:
+        raise Drifted(f"column {_listed(unknown)} is not declared; map it or list it under ignored")
+    return chosen
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:20])) + (" …" if len(names) > 20 else "")
