@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import feast
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -12,8 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from backsight_features.errors import BadInput
 from deltalake import DeltaTable, write_deltalake
-
-feast = pytest.importorskip("feast")
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 US = pl.Datetime("us", "UTC")

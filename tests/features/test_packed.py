@@ -1,5 +1,6 @@
 """Windows as bytes."""
 
+import importlib
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 
 @pytest.fixture(scope="module")
 def packed() -> ModuleType:
-    return pytest.importorskip("backsight_features.store.packed")
+    return importlib.import_module("backsight_features.store.packed")
 
 
 def window(packed: Any, values: np.ndarray) -> Any:

@@ -1,5 +1,6 @@
 """The store over a small feature repo on disk: Feast, Delta and SQLite as they run."""
 
+import importlib
 import json
 import os
 import shutil
@@ -58,7 +59,7 @@ price_1h_window = window_view(price_1h, symbol)
 
 @pytest.fixture(scope="module")
 def store_module() -> ModuleType:
-    return pytest.importorskip("backsight_features.store")
+    return importlib.import_module("backsight_features.store")
 
 
 def write(workspace: Workspace, states: pl.DataFrame, mode: str = "overwrite") -> None:
@@ -320,6 +321,32 @@ def test_one_process_publishes_at_a_time(store: Any, workspace: Workspace) -> No
         pytest.raises(Busy, match="another process is publishing"),
     ):
         store.publish("price_1h", length=2, at=T0 + 9 * HOUR)
+
+
+def test_settings_take_variables_as_the_feast_command_does(
+    repo: Path, workspace: Workspace, store_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backsight_features.store.repository import configuration
+    from backsight_features.store.settings import resolve
+
+    settings = repo / "feature_store.yaml"
+    settings.write_text(
+        settings.read_text().replace("project: backsight", "project: ${NAME:-other}")
+        + "materialization:\n  online_write_batch_size: $SIZE\n"
+    )
+    config = configuration(repo, {"BACKSIGHT_HOME": "/srv/a: b", "SIZE": "500"})
+    assert config.project == "other"
+    assert config.offline_store.root == "/srv/a: b"
+    assert config.materialization_config.online_write_batch_size == 500
+    monkeypatch.setenv("SIZE", "500")
+    monkeypatch.setenv("BACKSIGHT_HOME", "nowhere")
+    assert store_module.Store(repo, workspace).apply()
+    assert (workspace.online / "registry.db").exists()
+    with pytest.raises(BadInput, match="BACKSIGHT_HOME is 'nowhere', a relative path"):
+        resolve("${BACKSIGHT_HOME:-x}/online.db", repo)
+    monkeypatch.delenv("BACKSIGHT_HOME")
+    assert resolve("${BACKSIGHT_HOME:-../x}/online.db", repo) == str(repo / "../x/online.db")
+    assert resolve("s3://bucket/x", repo) == "s3://bucket/x"
 
 
 def test_what_is_not_there_yet_is_said(repo: Path, workspace: Workspace, store_module: ModuleType) -> None:

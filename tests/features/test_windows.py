@@ -133,3 +133,9 @@ def test_what_cannot_be_cut_is_said(change: dict[str, Any], message: str) -> Non
     arguments: dict[str, Any] = {"states": states(("a", 1, 1, 1)), "length": 2, "features": ["x"]} | change
     with pytest.raises(BadInput, match=message):
         windows(arguments.pop("states"), timeframe=HOUR, **arguments)
+
+
+def test_undefined_has_one_bit_pattern() -> None:
+    odd = pl.Series("x", np.frombuffer(b"\x01\x00\xc0\xff", dtype=np.float32))
+    got = cut(states(("a", 1, 1, 1)).with_columns(odd), length=1)
+    assert got.gather().tobytes() == np.float32(np.nan).tobytes()

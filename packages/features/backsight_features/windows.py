@@ -145,7 +145,9 @@ def windows(
 
     values = np.full((gap + 1, len(features)), np.nan, dtype=np.float32)
     if features:
-        values[:gap] = states.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in features).to_numpy()
+        values[:gap] = states.select(
+            pl.col(name).cast(pl.Float32).fill_nan(None).fill_null(np.nan) for name in features
+        ).to_numpy()
     return Windows(
         rows=values,
         index=index,

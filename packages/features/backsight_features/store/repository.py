@@ -15,7 +15,7 @@ from feast.feature_view import DUMMY_ENTITY
 from feast.repo_contents import RepoContents
 
 from backsight_features.errors import BadInput
-from backsight_features.store.settings import expand_all
+from backsight_features.store.settings import expand
 
 _SETTINGS = "feature_store.yaml"
 
@@ -39,7 +39,7 @@ def configuration(repo: Path, environment: Mapping[str, str]) -> RepoConfig:
     if not path.is_file():
         raise BadInput(f"no {_SETTINGS} in {repo}; name the folder of the feature repo with --repo")
     try:
-        config = RepoConfig(**expand_all(yaml.safe_load(path.read_text()), environment))
+        config = RepoConfig(**_expanded(yaml.safe_load(path.read_text()), environment))
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise BadInput(f"{path} cannot be used: {error}") from error
     config.repo_path = repo.absolute()
@@ -70,6 +70,21 @@ def definitions(repo: Path, project: str) -> RepoContents:
         label_views=[],
         permissions=[],
     )
+
+
+def _expanded(settings: Any, environment: Mapping[str, str]) -> Any:
+    """Return parsed settings with the variables in every text replaced.
+
+    After parsing, so that no value can change the structure of the file; a text that becomes a number is one, as in
+    the file that Feast reads.
+    """
+    if isinstance(settings, dict):
+        return {name: _expanded(value, environment) for name, value in settings.items()}
+    if isinstance(settings, list):
+        return [_expanded(value, environment) for value in settings]
+    if not isinstance(settings, str) or (text := expand(settings, environment)) == settings:
+        return settings
+    return int(text) if text.isdecimal() else {"true": True, "false": False}.get(text, text)
 
 
 def _each(held: list[Any], kind: type) -> list[Any]:

@@ -8,34 +8,22 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from backsight_features.errors import BadInput
 
-_VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_VARIABLE: Final = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Return the text with ``${NAME}`` and ``${NAME:-default}`` replaced; an unset name without default stays.
+    """Return the text with ``$NAME``, ``${NAME}`` and ``${NAME:-default}`` replaced; unset without default, it stays.
 
     >>> expand("${HOME_OF_DATA:-../data}/online.db", {})
     '../data/online.db'
     >>> expand("${HOME_OF_DATA:-../data}/online.db", {"HOME_OF_DATA": "/srv/my data"})
     '/srv/my data/online.db'
     """
-    return _VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or match[0], text)
-
-
-def expand_all(settings: Any, environment: Mapping[str, str]) -> Any:
-    """Return parsed settings with `expand` done to every text in them.
-
-    Done after parsing, so that no value can change the structure of the file.
-    """
-    if isinstance(settings, dict):
-        return {name: expand_all(value, environment) for name, value in settings.items()}
-    if isinstance(settings, list):
-        return [expand_all(value, environment) for value in settings]
-    return expand(settings, environment) if isinstance(settings, str) else settings
+    return _VARIABLE.sub(lambda match: environment.get(_name(match)) or match["default"] or match[0], text)
 
 
 def resolve(text: str, base: Path | None) -> str:
@@ -48,8 +36,12 @@ def resolve(text: str, base: Path | None) -> str:
         would mean another folder to every command.
     """
     first = _VARIABLE.match(text)
-    home = os.environ.get(first[1]) if first else None
+    home = os.environ.get(_name(first)) if first else None
     if first and home and "://" not in home and not Path(home).is_absolute():
-        raise BadInput(f"{first[1]} is {home!r}, a relative path; the feast command needs an absolute one")
+        raise BadInput(f"{_name(first)} is {home!r}, a relative path; the feast command needs an absolute one")
     path = expand(text, os.environ)
     return path if "://" in path or base is None else str(base / path)
+
+
+def _name(match: re.Match[str]) -> str:
+    return match["braced"] or match["bare"]

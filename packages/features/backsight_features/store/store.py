@@ -1,5 +1,6 @@
 """The one door to features: history for training, windows, and the newest window online."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -330,7 +331,7 @@ class Store:
 
     @cached_property
     def _feast(self) -> FeatureStore:
-        config = configuration(self._repo, {"BACKSIGHT_HOME": str(self._workspace.root.absolute())})
+        config = configuration(self._repo, {**os.environ, "BACKSIGHT_HOME": str(self._workspace.root.absolute())})
         return FeatureStore(repo_path=str(config.repo_path), config=config)
 
     def _service(self, name: str) -> _Service:
