@@ -64,6 +64,8 @@ class OnnxClassifier:
 
     def score(self, texts: Sequence[str]) -> FloatArray:
         """Return the probabilities of each text; see `scorer.Scorer`."""
+        if not texts:
+            return np.empty((0, 3))
         parts = [_SENTENCE_END.split(text)[:MOST_SENTENCES] for text in texts]
         owner = np.repeat(np.arange(len(texts)), [len(part) for part in parts])
         each = self._sentences([sentence for part in parts for sentence in part])
