@@ -19,6 +19,9 @@ from backsight_model.training import Manifest, TrainingSet
 from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict
 from backsight_model.walk import MODEL, Walk
 
+GAP = np.timedelta64(6, "h")
+"""Instants further apart are not joined by a line."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -214,8 +217,12 @@ def _plots(report: Report) -> list[dict[str, str]]:
 def _over_time(at: TimeArray, lines: dict[str, FloatArray], *, label: str) -> str:
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
+    # A line across a gap would draw what nobody saw.
+    whole = np.diff(at, prepend=at[:1]) <= GAP
     for (name, values), color in zip(lines.items(), ("0.75", "tab:blue", "tab:red"), strict=False):
-        axes.plot(at, values, label=name, linewidth=0.9, color=color if len(lines) > 1 else "tab:red")
+        axes.plot(
+            at, np.where(whole, values, np.nan), label=name, linewidth=0.9, color=color if len(lines) > 1 else "tab:red"
+        )
     axes.set_ylabel(label)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -1,0 +1,226 @@
+"""Verdict, red flags and report: words that follow from numbers, and a page that needs nothing beside it."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backsight_model import flags, report
+from backsight_model.training import Manifest, TrainingSet
+from backsight_model.verdict import Verdict, decide, losses, sentence
+from backsight_model.walk import MODEL, Walk
+
+World = Callable[..., TrainingSet]
+
+
+def made_up(data: TrainingSet, *, knows: float) -> Walk:
+    """A walk whose model knows a share of the truth that the baselines do not."""
+    samples = np.arange(len(data) // 3, len(data))
+    rng = np.random.default_rng(0)
+    truth, level = data.log_rv[samples], float(data.log_rv.mean())
+    noise = rng.standard_normal(len(samples))
+    plain = level + 0.3 * noise
+    toss = np.full(len(samples), 0.5)
+    sure = 0.5 + knows * (data.up[samples] - 0.5)
+    log_rv = dict.fromkeys(("persistence", "HAR", "HAR-X", "linear"), plain)
+    p_up = dict.fromkeys(("base rate", "persistence", "one-bar reversal", "logistic"), toss)
+    return Walk(
+        samples=samples,
+        fold=1 + (np.arange(len(samples)) >= len(samples) // 2),
+        log_rv={**log_rv, MODEL: plain + knows * (truth - plain)},
+        p_up={**p_up, MODEL: np.clip(sure + 0.01 * noise, 0.01, 0.99)},
+        below_mean={name: np.zeros(len(samples)) for name in (*log_rv, MODEL)},
+        clock_up=np.ones(len(samples), dtype=bool),
+        epochs=((1, 0), (2, 2)),
+    )
+
+
+def verdict_of(data: TrainingSet, walk: Walk, other: Walk | None = None) -> Verdict:
+    price_only = None if other is None else losses(data, other, service="price_1h")
+    full = losses(data, walk, service="forecast_1h")
+    return decide(full, walk.p_up[MODEL], data.up[walk.samples], price_only)
+
+
+@pytest.fixture(scope="module")
+def data(world: World) -> TrainingSet:
+    return world(0, hours=3000)
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"-?\d+\.\d+", text)]
+
+
+@pytest.mark.parametrize("knows", [0.0, 0.4])
+def test_the_words_match_the_numbers(data: TrainingSet, knows: float) -> None:
+    verdict = verdict_of(data, made_up(data, knows=knows), made_up(data, knows=0.0))
+    assert verdict.word == ("skill" if knows else "no skill")
+    assert len(verdict.claims) == 4
+    overall, *each = verdict.sentences
+    assert overall == ("Verdict: skill in volatility and direction." if knows else "Verdict: no skill.")
+    for claim, said in zip(verdict.claims, each, strict=True):
+        hardest = claim.hardest
+        assert said.startswith(f"{claim.name}: {'skill' if claim.proven else 'no skill'}. ")
+        assert claim.proven == (claim.adjusted <= 0.05) == bool(knows)
+        assert f"that of {hardest.reference}" in said
+        assert ("below" in said) == (hardest.gain > 0)
+        change, low, high, p_value, *seen = numbers(said)
+        assert change == pytest.approx(100 * abs(hardest.skill), abs=0.006)
+        assert low <= 100 * hardest.skill + 0.01
+        assert high >= 100 * hardest.skill - 0.01
+        assert p_value == pytest.approx(claim.adjusted, abs=6e-5)
+        assert bool(seen) == (not claim.proven)
+
+
+def test_a_loss_is_called_a_loss(data: TrainingSet) -> None:
+    verdict = verdict_of(data, made_up(data, knows=-0.5))
+    for claim in verdict.claims:
+        assert not claim.proven
+        assert "above that of" in sentence(claim, 2)
+
+
+def test_what_is_paired_is_the_same_instant(data: TrainingSet) -> None:
+    walk = made_up(data, knows=0.4)
+    fewer = walk.samples[5:-7:2]
+    part = np.isin(walk.samples, fewer)
+    other = replace(
+        walk,
+        samples=fewer,
+        fold=walk.fold[part],
+        log_rv={name: values[part] for name, values in walk.log_rv.items()},
+        p_up={name: values[part] for name, values in walk.p_up.items()},
+        below_mean={name: values[part] for name, values in walk.below_mean.items()},
+        clock_up=walk.clock_up[part],
+    )
+    paired = verdict_of(data, walk, other).claims[2].comparisons[0]
+    assert paired.count == len(fewer)
+    assert paired.gain == 0
+
+
+def test_too_good_to_be_true_is_flagged(world: World) -> None:
+    year = world(1, hours=14000)
+    walk = made_up(year, knows=0.9)
+    found = flags.red_flags(year, walk, verdict_of(year, walk))
+    assert any("below 58 %" in flag for flag in found)
+    assert any("Sharpe" in flag for flag in found)
+    blind = made_up(year, knows=0.0)
+    assert flags.red_flags(year, blind, verdict_of(year, blind)) == ()
+
+
+def test_repeating_the_last_move_is_flagged(data: TrainingSet) -> None:
+    walk = made_up(data, knows=0.0)
+    last = data.newest("ret_log_24h")[walk.samples]
+    echo = replace(walk, p_up={**walk.p_up, MODEL: 1 / (1 + np.exp(-last))})
+    assert any("correlates +1.00" in flag for flag in flags.red_flags(data, echo, verdict_of(data, echo)))
+
+
+def test_knowing_only_the_clock_is_flagged(data: TrainingSet) -> None:
+    walk = made_up(data, knows=0.4)
+    clock = replace(walk, clock_up=data.up[walk.samples])
+    assert any("newest training label" in flag for flag in flags.red_flags(data, clock, verdict_of(data, clock)))
+
+
+def test_sharpe_by_hand() -> None:
+    p_up, log_return = np.array([0.9, 0.9, 0.1]), np.array([0.02, 0.01, -0.03])
+    earned = np.array([0.02 - flags.COST, 0.01, 0.03 - 2 * flags.COST])
+    expected = earned.mean() / earned.std() * np.sqrt(365 * 24)
+    assert flags.net_sharpe(p_up, log_return, horizon=1) == pytest.approx(expected)
+
+
+def test_calibration_by_hand() -> None:
+    forecast, came, count = flags.calibration(
+        np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, True, True, True]), bins=2
+    )
+    np.testing.assert_allclose(forecast, [0.15, 0.7])
+    np.testing.assert_allclose(came, [0.5, 1.0])
+    assert count.tolist() == [2, 2]
+
+
+class Page(HTMLParser):
+    """Collects captions and everything that a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captions: list[str] = []
+        self.loads: list[str] = []
+        self.tables = 0
+        self._open = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tables += tag == "table"
+        self._open = tag == "caption"
+        if self._open:
+            self.captions.append("")
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+        assert tag not in ("script", "link", "iframe")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = self._open and tag != "caption"
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.captions[-1] += data
+
+
+@pytest.fixture
+def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
+    walk = made_up(data, knows=0.4)
+    verdict = verdict_of(data, walk, made_up(data, knows=0.1))
+    manifest = Manifest(
+        series="bitstamp:BTC-USD:1h",
+        service="forecast_1h",
+        length=24,
+        horizon=24,
+        seed=1,
+        ingested_until="2024-01-01T00:00:00+00:00",
+        last_at="2023-12-31T00:00:15+00:00",
+        lake_versions={"bars": 3},
+        feature_versions={"market_1h": 0},
+        scorer="<b>words</b>@1",
+        code="0.1.0",
+        samples=len(data),
+        sha256="0" * 64,
+    )
+    return report.write(
+        report.Report(
+            manifest=manifest,
+            data=data,
+            walked=walk,
+            full=losses(data, walk, service="forecast_1h"),
+            price_only=losses(data, made_up(data, knows=0.1), service="price_1h"),
+            verdict=verdict,
+            flags=("Beware of <this>.",),
+        ),
+        tmp_path / "report",
+    )
+
+
+@pytest.mark.slow
+def test_the_page_stands_alone_and_names_the_scorer_everywhere(written: tuple[Path, Path]) -> None:
+    page = Page()
+    text = written[0].read_text()
+    page.feed(text)
+    assert len(page.loads) == 4
+    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
+    assert len(page.captions) == page.tables >= 8
+
+    assert all("texts scored by <b>words</b>@1" in caption for caption in page.captions)
+    assert "<b>words" not in text
+    assert "Beware of &lt;this&gt;." in text
+
+
+@pytest.mark.slow
+def test_the_page_and_the_json_say_the_same(written: tuple[Path, Path]) -> None:
+    document = json.loads(written[1].read_text())
+    text = written[0].read_text()
+    assert document["verdict"] == "skill"
+    for said in document["sentences"]:
+        assert said in text
+    for table in document["tables"]:
+        for row in table["rows"]:
+            assert f"<td>{row['pooled']:.4f}</td>" in text
+            assert np.mean(row["folds"]) == pytest.approx(row["pooled"], rel=0.01)
+    assert {row["target"] for row in document["against_price_only"]["rows"]} == {"volatility", "direction"}
