@@ -1,0 +1,172 @@
+"""A whole run over a real lake, real feature tables and the project's own feature repo."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from backsight_features.bars import BarSeries
+from backsight_features.build import build
+from backsight_features.errors import BadInput
+from backsight_features.lake import Lake
+from backsight_features.schemas import BARS
+from backsight_features.snapshot import Snapshot
+from backsight_features.workspace import Workspace
+from backsight_model.experiment import Plan, run
+from backsight_model.provenance import provenance
+from backsight_model.settings import Settings
+from backsight_model.training import Manifest, rebuild
+
+pytestmark = pytest.mark.slow
+
+SERIES = BarSeries.parse("bitstamp:BTC-USD:1h")
+REPO = Path(__file__).resolve().parents[2] / "feature_repo"
+WRITTEN = datetime(2024, 1, 1, tzinfo=UTC)
+World = Callable[[int, int], tuple[pl.DataFrame, pl.DataFrame]]
+
+
+def as_facts(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return bars with every column of the lake's table, their ranges made up around the close."""
+    opened = pl.col("close").shift(1).fill_null(pl.col("close"))
+    return bars.with_columns(
+        venue=pl.lit(SERIES.venue),
+        symbol=pl.lit(SERIES.symbol),
+        timeframe=pl.lit(SERIES.timeframe),
+        open=opened,
+        high=pl.max_horizontal(opened, "close") * 1.001,
+        low=pl.min_horizontal(opened, "close") * 0.999,
+        volume=1.0 + pl.int_range(pl.len()) % 7,
+        quote_volume=pl.lit(None, pl.Float64),
+        available_at_estimated=pl.lit(False),
+        source=pl.lit("made up"),
+    )
+
+
+@pytest.fixture(scope="module")
+def store_class() -> Any:
+    from backsight_features.store import Store
+
+    return Store
+
+
+@pytest.fixture(scope="module")
+def trained(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory, store_class: Any) -> SimpleNamespace:
+    bars = as_facts(bars_and_states(1, 1500)[0])
+    workspace = Workspace(root=tmp_path_factory.mktemp("home"))
+    lake = Lake(workspace.lake)
+    lake.append(BARS, bars, now=WRITTEN)
+    build(Snapshot.take(lake), workspace.features, [SERIES])
+    store = store_class(REPO, workspace)
+    store.apply()
+    plan = Plan(
+        series=SERIES,
+        service="forecast_1h",
+        compare="price_1h",
+        horizon=timedelta(hours=24),
+        length=8,
+        folds=2,
+        seed=1,
+        settings=Settings(members=1, epochs=1, units=2, projection=2),
+    )
+    said: list[str] = []
+    done = run(plan, store, workspace, report_folder=None, say=said.append)
+    return SimpleNamespace(plan=plan, store=store, workspace=workspace, done=done, said=said, bars=bars, lake=lake)
+
+
+def test_a_run_leaves_bundle_pointer_and_report(trained: SimpleNamespace) -> None:
+    done, workspace = trained.done, trained.workspace
+    pointer = json.loads((workspace.models / "current.json").read_text())
+    assert pointer == {"BTC-USD": {"bundle": done.folder.name, "skill": done.verdict.word == "skill"}}
+    assert done.promoted
+    assert done.html.parent == workspace.reports / done.folder.name
+    document = json.loads(done.json.read_text())
+    assert document["sentences"] == list(done.verdict.sentences)
+    assert [claim["name"] for claim in document["claims"]] == [
+        "volatility",
+        "direction",
+        "volatility: forecast_1h over price_1h",
+        "direction: forecast_1h over price_1h",
+    ]
+    assert sum("fold" in line for line in trained.said) == 4
+    assert not [path for path in workspace.models.iterdir() if path.name.startswith(".new-")]
+
+
+def manifest_of(trained: SimpleNamespace) -> Manifest:
+    return Manifest(**json.loads((trained.done.folder / "bundle.json").read_text())["manifest"])
+
+
+def test_the_manifest_rebuilds_the_training_set_after_late_data(
+    trained: SimpleNamespace, tmp_path: Path, store_class: Any
+) -> None:
+    manifest = manifest_of(trained)
+    lake = Lake(shutil.copytree(trained.workspace.lake, tmp_path / "lake"))
+    # Versions that claim to have been seen at the time, but came in after the training.
+    late = trained.bars[600:640].with_columns(pl.col("close") * 1.0005)
+    lake.append(BARS, late, now=WRITTEN + timedelta(days=1))
+    then = Snapshot.take(lake, ingested_until=datetime.fromisoformat(manifest.ingested_until))
+    now = Snapshot.take(lake)
+    for facts, home in ((then, "then"), (now, "now")):
+        workspace = Workspace(root=tmp_path / home)
+        build(facts, workspace.features, [SERIES])
+        store = store_class(REPO, workspace)
+        store.apply()
+        if facts is then:
+            assert rebuild(manifest, store, facts).sha256() == manifest.sha256
+        else:
+            with pytest.raises(BadInput, match="build the feature tables from facts ingested until 2024-01-01"):
+                rebuild(manifest, store, facts)
+
+
+def test_a_published_window_is_forecast_in_a_process_of_its_own(trained: SimpleNamespace) -> None:
+    at = trained.bars["observed_at"][-1] + timedelta(minutes=1)
+    trained.store.publish("forecast_1h", length=8, at=at)
+    program = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from backsight_features.cli import cli\n"
+        "result = CliRunner().invoke(cli, sys.argv[1:], catch_exceptions=False)\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
+        "print(result.output)\n"
+    )
+    arguments = ["--home", str(trained.workspace.root), "forecast", "--repo", str(REPO), "BTC-USD"]
+    instant = ["--at", at.isoformat()]
+    run_it = [sys.executable, "-c", program, *arguments, *instant]
+    line = subprocess.run(run_it, capture_output=True, text=True, check=True).stdout
+    assert "BTC-USD next 24 h as of" in line
+    assert trained.done.folder.name in line
+    assert ("no proven skill" in line) == (trained.done.verdict.word == "no skill")
+
+
+def test_labels_come_from_the_bars_that_the_features_were_built_from(trained: SimpleNamespace) -> None:
+    features, lake = trained.workspace.features, trained.lake
+    with pytest.raises(BadInput, match="were built from bitstamp:BTC-USD:1h, not binance:BTC-USD:1h"):
+        provenance(features, lake, BarSeries.parse("binance:BTC-USD:1h"))
+    with pytest.raises(BadInput, match="run `backsight build --bars bitstamp:BTC-USD:4h`"):
+        provenance(features, lake, BarSeries.parse("bitstamp:BTC-USD:4h"))
+    origin = provenance(features, lake, SERIES)
+    assert origin.scorer == ""
+    assert origin.ingested_until == WRITTEN
+    assert origin.facts.versions["bars"] == lake.version(BARS)
+
+
+def test_a_horizon_must_be_whole_bars(trained: SimpleNamespace) -> None:
+    assert trained.plan.bars_ahead == 24
+    with pytest.raises(BadInput, match="no whole number of bars"):
+        replace(trained.plan, horizon=timedelta(minutes=90)).bars_ahead  # noqa: B018
+
+
+def test_windows_of_the_run_are_those_served(trained: SimpleNamespace) -> None:
+    at = trained.bars["observed_at"][-1] + timedelta(minutes=1)
+    trained.store.publish("forecast_1h", length=8, at=at)
+    online = trained.store.online("forecast_1h", "BTC-USD", at=at)
+    offline = trained.store.windows("forecast_1h", ["BTC-USD"], length=8).gather(slice(-1, None))[0]
+    np.testing.assert_array_equal(online.values, offline)
