@@ -1,10 +1,13 @@
 """A layout is checked as a whole before a file is opened, and what is wrong in it is said."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import polars as pl
 import pytest
 from backsight_features.errors import BadInput
+from backsight_ingest.layout import Available, Format, Layout, Sidecar, Stamp, Version
 from backsight_ingest.layouts import load, parse, shipped
 
 MINE = """
@@ -65,6 +68,8 @@ def test_a_layout_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
         ('epoch = "s"', 'epoch = "s"\n[available]\nbase = "sidecar"\nepoch = "s"', "belong together"),
         ('epoch = "s"', 'epoch = "s"\n[available]\nbusiness_days = 1', 'needs available.day_end = "always"'),
         ('epoch = "s"', 'epoch = "s"\n[format]\nheader = 0', "format.names has to name the columns"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nheader = 2', "format.marks has to give the first cell"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nmarks = ["a", "b"]', "a text for each of the 1 header rows"),
         ('epoch = "s"', 'epoch = "s"\n[format]\ndelimiter = ", "', "should be one character"),
         ('epoch = "s"', 'epoch = "s"\n[sidecar]\nfile = "m"', "lacks sidecar.key, sidecar.time"),
         ('epoch = "s"', "epoch = s", "is no TOML"),
@@ -75,6 +80,15 @@ def test_what_is_wrong_in_a_layout_is_named(old: str, new: str, says: str) -> No
         parse(MINE.replace(old, new).encode(), name="mine.toml")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_documentation_shows_a_sound_layout_and_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "layouts.md").read_text()
+    shown = text.split("```toml")[1].split("```")[0]
+    assert parse(shown.encode(), name="shown.toml").columns["open"] == ("o",)
+    keys = [each.name for cls in (Layout, Format, Stamp, Available, Sidecar, Version) for each in fields(cls)]
+    named = set(keys) - {"name", "digest", "stamp"}
+    assert sorted(key for key in named if not re.search(rf"[`\[.]{key}[`\].\s]", text)) == []
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:

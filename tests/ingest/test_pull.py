@@ -229,6 +229,7 @@ def test_json_lines_that_are_cut_or_have_another_shape_are_set_aside(lake: Lake,
         ("a.csv", lambda whole: whole.replace(b"volume", b"volume,trades"), "column 'trades' is not declared"),
         ("a.csv", lambda whole: whole.replace(b"close", b"high"), "column 'high' is there twice"),
         ("a.csv", lambda whole: b"\xff\xfe\n", "the header is not utf-8"),
+        ("a.csv", lambda whole: whole.replace(b"-", b"/"), "not one of the first 4000 rows can be read: observed_at: "),
     ],
 )
 def test_a_file_that_cannot_be_believed_changes_nothing_and_leaves_the_others(
@@ -245,6 +246,30 @@ def test_a_file_that_cannot_be_believed_changes_nothing_and_leaves_the_others(
     assert counts(fine) == (3, 3, 0, 0)
     assert lake.scan(BARS).collect().height == 3
     assert "failed: " in lake.scan(RUNS).sort("accepted").collect()["status"][0]
+
+
+def test_a_row_of_data_is_never_taken_for_a_header(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Date,Close,High,Low,Open,Volume\n2014-09-17,2,3,1,2,9\n2014-09-18,2,3,1,2,9\n")
+    (account,), _ = read("yfinance-long-1d", path)
+    assert "a header row begins with ['2014-09-17'], not ['']" in str(account.error)
+    (account,), _ = read("yfinance-1d", path)
+    assert isinstance(account.error, Drifted)
+    assert lake.version(BARS) is None
+
+
+def test_a_layout_without_a_header_refuses_what_it_cannot_read(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    (account,), _ = read("bitfinex-1m", write(tmp_path / "BTCUSD.csv", lines(50)))
+    assert "not one of the first 51 rows can be read" in str(account.error)
+    assert lake.version(QUARANTINE) is None
+
+
+def test_a_path_that_has_no_stamp_needs_one_by_hand(read: Pull, tmp_path: Path) -> None:
+    path = write(tmp_path / "X.csv", ["2017-01-01,1"], "DATE,X")
+    (account,), _ = read("fred-committed", path)
+    assert "give --set stamp=" in str(account.error)
+    (account,), _ = read("fred-committed", path, stamp="2017-04-15")
+    assert counts(account) == (1, 1, 0, 0)
 
 
 def test_a_missing_path_or_an_unknown_setting_stops_before_anything(lake: Lake, read: Pull, tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ def delimited(layout: Layout, member: Member, settings: Settings, rows_per_block
             raise Drifted(f"the header is no delimited text: {error}") from None
         if not lines.take()[1]:
             raise Drifted(f"the header is not {form.encoding}")
+        for mark, cells in zip(form.marks, header, strict=False):
+            if cells[:1] != [mark]:
+                raise Drifted(f"a header row begins with {cells[:1] or ['']}, not [{mark!r}]")
         names = tuple(header[0]) if header else form.names
         variables = settings.resolve(member, header)
         sources(layout, variables, names)

@@ -260,7 +260,7 @@ class _Reading:
             "observed": lambda: pl.lit(None, UTC_US),
             "now": lambda: pl.lit(None, UTC_US),
             "column": lambda: instant(self._text("available_at"), rule.stamp),
-            "path": lambda: instant(pl.lit(self._variables["stamp"]), rule.stamp),
+            "path": lambda: instant(pl.lit(render("{stamp}", self._variables)), rule.stamp),
             "sidecar": lambda: instant(pl.col("@seen"), rule.stamp),
         }
         return [observed.alias("@observed"), bases[rule.base]().alias("@known")]

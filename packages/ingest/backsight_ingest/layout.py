@@ -42,6 +42,8 @@ class Format:
         Lines before the header that say nothing.
     header : int
         Header rows; the first names the columns. With 0, ``names`` does.
+    marks : tuple of str
+        What the first cell of each header row has to be, so that no row of data is taken for a header.
     names : tuple of str
         The columns of delimited text without a header.
     rows : str
@@ -56,6 +58,7 @@ class Format:
     delimiter: str = ","
     skip: int = 0
     header: int = 1
+    marks: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     rows: str = ""
     encoding: str = "utf-8"

@@ -266,6 +266,10 @@ def _check(layout: Layout) -> None:
         raise _Wrong(f"{{{unknown[0]}}} is not defined; define it in settings, defaults, header or a group of path")
     if layout.format.header == 0 and layout.format.type == "csv" and not layout.format.names:
         raise _Wrong("format.header is 0, so format.names has to name the columns")
+    if layout.format.marks and len(layout.format.marks) != layout.format.header:
+        raise _Wrong(f"format.marks needs a text for each of the {layout.format.header} header rows")
+    if layout.format.header > 1 and not layout.format.marks:
+        raise _Wrong("format.header is above 1, so format.marks has to give the first cell of each header row")
     if layout.volumes_by_price and not {"volume", "quote_volume"} <= layout.columns.keys():
         raise _Wrong("volumes_by_price needs columns for volume and quote_volume")
     if len(layout.format.delimiter) != 1:

@@ -29,6 +29,8 @@ from backsight_ingest.sidecars import Sightings, sightings
 
 VERB: Final = "pull dump"
 _DONE: Final = 1
+_ENOUGH: Final = 10
+"""Rows of which one has to be readable, or the layout is not the file's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,8 @@ class _File:
             found = facts(layout, rows, batch.variables, now=self._now)
             broken = pl.concat([broken, found.bad])
             appended = found.good.height
+        if account.read == 0 and not appended and broken.height >= _ENOUGH:
+            raise Drifted(f"not one of the first {broken.height} rows can be read: {broken['reason'][0]}")
         if broken.height:
             self._lake.append(QUARANTINE, self._quarantined(broken, batch), now=self._now)
         if appended:
