@@ -106,11 +106,13 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def _score(home: Path, endpoint: str, *options: str) -> subprocess.CompletedProcess[str]:
+def _score(home: Path, endpoint: str, *options: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does: the client reads where the hub is when it is imported."""
     # No proxy stands before the loopback, and nobody's login is sent to it.
     env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("HF_")}
     env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    if offline:
+        env["HF_HUB_OFFLINE"] = "1"
     command = [sys.executable, "-c", "from backsight_features.cli import main; main()", "--home", str(home), "score"]
     return subprocess.run([*command, *options], capture_output=True, text=True, env=env, timeout=120, check=False)
 
@@ -141,7 +143,8 @@ def test_a_commit_that_the_hub_does_not_have_is_bad_input(home: Path, hub: Hub) 
 
 
 def test_a_hub_that_does_not_answer_is_tried_again_later(home: Path) -> None:
-    done = _score(home, "http://127.0.0.1:9", "--model", MODEL, "--revision", COMMIT)
+    # The client's own word for it: at an address where nobody listens it first waits half a minute.
+    done = _score(home, "http://127.0.0.1:9", "--model", MODEL, "--revision", COMMIT, offline=True)
     assert done.returncode == 4
     assert "cannot be read from the hub now" in done.stderr
 
