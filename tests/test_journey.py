@@ -2,17 +2,33 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
+from backsight_features.bars import BarSeries
+from backsight_features.build import Background, states
+from backsight_features.clocks import utc_now
+from backsight_features.lake import Lake
+from backsight_features.schemas import FACTS, Table
+from backsight_features.windows import windows
+from backsight_features.workspace import Workspace
+from backsight_model.bundle import Bundle, current
+from backsight_model.forecast import estimate
+from backsight_model.training import TrainingSet, label
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKSIGHT = Path(sys.executable).parent / "backsight"
 BARS = "binance:BTC-USDT:1h"
+HOUR = timedelta(hours=1)
 END = "2024-06-30T00:01:00Z"
 DUMPS = (
     ("binance-1h", "bars"),
@@ -168,3 +184,86 @@ def test_bad_input_is_one_line_and_leaves_the_lake_alone(
     written = {log.parent.name for log in tmp_path.glob("home/lake/*/_delta_log")}
     assert written <= {"runs"}, "no fact was written, only the account of a failed run"
 
+
+Frames = Mapping[str, pl.DataFrame]
+
+
+class InMemory:
+    """Facts that are in no lake: what `build.states` reads."""
+
+    def __init__(self, facts: Frames) -> None:
+        self.facts = facts
+
+    def scan(self, table: Table) -> pl.LazyFrame:
+        return self.facts[table.name].lazy()
+
+
+def samples(facts: Frames, bundle: Bundle) -> TrainingSet:
+    """Return what a model would learn from and forecast from."""
+    snapshot = InMemory(facts)
+    made = states(snapshot, BarSeries.parse(BARS), Background.read(snapshot, None))
+    clocks = ["symbol", "observed_at", "available_at"]
+    rows = pl.concat([made.market, made.text.drop(clocks), made.macro.drop(clocks)], how="horizontal")
+    cut = windows(rows, length=bundle.length, timeframe=HOUR, features=bundle.features)
+    return label(cut, facts["bars"], horizon=bundle.horizon)
+
+
+def until(data: TrainingSet, at: datetime, bundle: Bundle) -> dict[str, np.ndarray]:
+    """Return what of a training set was settled at an instant, and the last forecast that could be made then."""
+    instant = np.datetime64(at.replace(tzinfo=None), "us")
+    settled = data.label_at <= instant
+    seen = data.windows.gather(np.flatnonzero(data.at <= instant))
+    return {
+        "windows of samples": data.windows.gather(np.flatnonzero(settled)),
+        "labels": np.column_stack([data.log_rv[settled], data.log_return[settled]]),
+        "windows": seen[-500:],
+        "forecast": np.array(estimate(bundle, seen[-1], name="last") if len(seen) else ()),
+    }
+
+
+def instants(facts: Frames) -> list[datetime]:
+    """Return 40 random instants, and both edges of every gap in the bars."""
+    bars = facts["bars"].sort("observed_at")
+    first, last = bars["available_at"].min(), bars["available_at"].max()
+    drawn = [first + (last - first) * share for share in np.random.default_rng(0).uniform(0.05, 1, 40)]
+    edge = (pl.col("observed_at").diff() > HOUR) | (pl.col("observed_at").diff().shift(-1) > HOUR)
+    edges = bars.filter(edge)["available_at"].to_list()
+    return [*drawn, *edges]
+
+
+@pytest.mark.slow
+def test_no_sample_and_no_forecast_changes_with_what_became_known_later(
+    signal: tuple[Desk, dict[str, Any]], tamper: Callable[..., Frames]
+) -> None:
+    desk, _ = signal
+    lake = Lake(Workspace(desk.home).lake)
+    facts = {name: lake.scan(table).collect() for name, table in FACTS.items()}
+    bundle = current(Workspace(desk.home).models, "BTC-USDT")
+    honest = samples(facts, bundle)
+    moments = instants(facts)
+    assert len(moments) >= 50
+    for number, at in enumerate(moments):
+        before, after = (until(data, at, bundle) for data in (honest, samples(tamper(facts, at, number), bundle)))
+        for name, values in before.items():
+            assert values.tobytes() == after[name].tobytes(), f"{name} as of {at} saw the future"
+
+
+@pytest.mark.slow
+def test_no_published_forecast_changes_with_what_became_known_later(
+    signal: tuple[Desk, dict[str, Any]], tamper: Callable[..., Frames], tmp_path: Path
+) -> None:
+    desk, _ = signal
+    lake = Lake(Workspace(desk.home).lake)
+    facts = {name: lake.scan(table).collect() for name, table in FACTS.items()}
+    at = instants(facts)[-1]
+    forecasts = []
+    for name, world in {"honest": facts, "tampered": tamper(facts, at, 1)}.items():
+        other = Desk(home=tmp_path / name, world=tmp_path)
+        for table in FACTS.values():
+            Lake(Workspace(other.home).lake).append(table, world[table.name].drop("ingested_at"), now=utc_now())
+        shutil.copytree(desk.home / "models", other.home / "models")
+        other.do("build", "--bars", BARS)
+        other.do("apply")
+        other.do("publish", "--service", "forecast_1h", "--length", "48", "--at", at.isoformat())
+        forecasts.append(other.do("forecast", "BTC-USDT", "--at", at.isoformat()))
+    assert forecasts[0] == forecasts[1]

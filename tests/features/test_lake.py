@@ -189,3 +189,10 @@ def test_two_processes_appending_the_same_rows_double_nothing(tmp_path: Path) ->
     writers = [subprocess.Popen(command) for _ in range(2)]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
     assert closes(Lake(tmp_path)) == [float(i) for i in range(1, 59)]
+
+
+def test_a_folder_with_a_blank_in_its_name_is_read_as_any_other(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "a lake")
+    lake.append(BARS, bars(1.0), now=NOW)
+    assert lake.append(BARS, bars(1.0, 2.0), now=NOW) == Appended(accepted=1, duplicate=1)
+    assert closes(lake) == [1.0, 2.0]

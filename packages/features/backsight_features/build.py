@@ -15,7 +15,7 @@ import filelock
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from backsight_features import __version__, bars, macro, market, text
+from backsight_features import __version__, bars, delta, macro, market, text
 from backsight_features.bars import BarSeries
 from backsight_features.errors import BadInput, Busy
 from backsight_features.schemas import MACRO
@@ -208,7 +208,7 @@ def _is_as_before(path: Path, rows: pl.DataFrame) -> bool:
     """
     if not DeltaTable.is_deltatable(str(path)):
         return False
-    stored = pl.scan_delta(str(path))
+    stored = delta.scan(DeltaTable(str(path)))
     if stored.collect_schema() == rows.schema:
         return True
     built = rows["symbol"].unique().to_list()
@@ -233,7 +233,7 @@ def _write(path: Path, rows: pl.DataFrame, *, as_before: bool, metadata: dict[st
         return
     stored = DeltaTable(str(path))
     symbols = rows["symbol"].unique().to_list()
-    old = pl.scan_delta(stored).filter(pl.col("symbol").is_in(symbols)).sort("symbol", "available_at").collect()
+    old = delta.scan(stored).filter(pl.col("symbol").is_in(symbols)).sort("symbol", "available_at").collect()
     reached = old.group_by("symbol").agg(until=pl.col("available_at").max())
     is_new = rows.join(reached, on="symbol", how="left", maintain_order="left").select(
         (pl.col("available_at") > pl.col("until")).fill_null(True)

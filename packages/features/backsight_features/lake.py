@@ -16,6 +16,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
+from backsight_features import delta
 from backsight_features.clocks import UTC_US
 from backsight_features.errors import Busy, Drifted
 from backsight_features.schemas import Table
@@ -120,7 +121,7 @@ class Lake:
         handle = self._open(table, version=version)
         if handle is None:
             return table.empty().lazy()
-        facts = pl.scan_delta(handle).select(*table.columns, "ingested_at")
+        facts = delta.scan(handle).select(*table.columns, "ingested_at")
         return facts if ingested_until is None else facts.filter(pl.col("ingested_at") <= ingested_until)
 
     def watermark(self, table: Table, app: str) -> int | None:
@@ -210,7 +211,7 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
 
 def _stored(table: Table, rows: pl.DataFrame, handle: DeltaTable) -> pl.DataFrame:
     """Return the stored versions of the facts that ``rows`` are about."""
-    facts = pl.scan_delta(handle)
+    facts = delta.scan(handle)
     if "observed_at" in table.key:
         if table.partition is not None:
             periods = _with_period(table, rows)[table.partition].unique().to_list()

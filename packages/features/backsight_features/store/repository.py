@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView, Project, RepoConfig
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY

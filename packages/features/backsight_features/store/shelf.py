@@ -12,7 +12,7 @@ import numpy as np
 from feast import FeatureStore, FeatureView
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from backsight_features.errors import Busy, HeaderMismatch, Missing
 from backsight_features.store.definitions import PACKED

@@ -15,6 +15,7 @@ from feast import FileSource, RepoConfig
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 
+from backsight_features import delta
 from backsight_features.errors import BadInput
 from backsight_features.store.settings import resolve
 
@@ -53,9 +54,7 @@ def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
             table = DeltaTable(path, storage_options=options)
         except TableNotFoundError:
             raise NoTable(f"no Delta table at {path}") from None
-        # polars looks for the files under the percent-encoded name of a local folder, and finds none.
-        encoded = table.table_uri.startswith("file://") and "%" in table.table_uri
-        return pl.scan_delta(table, use_pyarrow=encoded)
+        return delta.scan(table)
     if "://" in path:
         return pl.scan_parquet(path, storage_options=options, missing_columns="insert")
     files = sorted(Path(path).rglob("*.parquet")) if Path(path).is_dir() else [Path(path)]
@@ -86,9 +85,9 @@ def append(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
         raise BadInput(f"source {source.name!r} has columns {held.names} in this order, not {table.column_names}")
     path = location(config, source)
     if isinstance(source.file_format, DeltaFormat):
-        delta = DeltaTable(path, storage_options=_options(source))
-        types = pa.schema(delta.schema().to_arrow())
-        write_deltalake(delta, table.cast(types), mode="append", storage_options=_options(source))
+        target = DeltaTable(path, storage_options=_options(source))
+        types = pa.schema(target.schema().to_arrow())
+        write_deltalake(target, table.cast(types), mode="append", storage_options=_options(source))
     elif Path(path).is_dir():
         if any("=" in folder.name for folder in Path(path).iterdir() if folder.is_dir()):
             raise BadInput(
