@@ -12,10 +12,22 @@ Fault = Callable[[str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Dirty:
-    """Lines with faults, and how many of each."""
+    """Lines with faults.
+
+    Parameters
+    ----------
+    lines : list of str
+        In their order.
+    counts : dict of str to int
+        How many lines have which fault, and how many came before.
+    rejected, repeated : int
+        Lines that no reader can take for a fact, and lines that say again what one before them said.
+    """
 
     lines: list[str]
     counts: dict[str, int]
+    rejected: int
+    repeated: int
 
 
 def gaps(rng: np.random.Generator, n: int, lengths: Sequence[int]) -> BoolArray:
@@ -51,4 +63,5 @@ def spoil(rng: np.random.Generator, lines: list[str], faults: dict[str, tuple[in
         first += count
     for at in np.sort(hit[first:])[::-1]:
         spoiled.insert(min(int(at) + 25, len(spoiled)), spoiled[at])
-    return Dirty(lines=spoiled, counts={name: count for name, (count, _) in faults.items()} | {"repeated": repeats})
+    counts = {name: count for name, (count, _) in faults.items()}
+    return Dirty(lines=spoiled, counts=counts | {"repeated": repeats}, rejected=sum(counts.values()), repeated=repeats)

@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from backsight_ingest.sample.dirt import gaps, spoil
+from backsight_ingest.sample.dirt import Dirty, gaps, spoil
 from backsight_ingest.sample.draws import draws
 from backsight_ingest.sample.macro import Macro
+from backsight_ingest.sample.phrases import FOREIGN
 from backsight_ingest.sample.prices import Bars
 from backsight_ingest.sample.writing import Written
 
@@ -32,13 +33,20 @@ class File:
         As written, gzip where the name ends in .gz.
     lines : int
         Lines of data, sound or not.
+    layout : str
+        Name of the layout that reads it.
+    rejected, repeated : int
+        Lines that are no facts, and lines that say nothing new.
     faults : dict of str to int
         What is wrong or peculiar in how many of them.
     """
 
     name: str
     content: bytes
+    layout: str
     lines: int
+    rejected: int
+    repeated: int
     faults: dict[str, int]
 
 
@@ -82,8 +90,8 @@ def bars(seed: int, made: Bars, zero: datetime, first: int) -> File:
         },
         repeats=6,
     )
-    faults = {"missing hours": int((~kept).sum()), "gaps": len(_GAPS), **dirty.counts}
-    return _packed("bars/BTCUSDT_1h.csv.gz", [header, *dirty.lines], faults)
+    faults = {"missing hours": int((~kept).sum()), "gaps": len(_GAPS)}
+    return _file("bars/BTCUSDT_1h.csv.gz", "binance-1h", dirty, faults, header=header)
 
 
 def news(seed: int, written: Written) -> File:
@@ -100,13 +108,13 @@ def news(seed: int, written: Written) -> File:
         },
         repeats=len(lines) // 120,
     )
-    return _packed("news/cryptonews.csv.gz", [header, *dirty.lines], written.counts | dirty.counts)
+    return _file("news/cryptonews.csv.gz", "cryptonews", dirty, written.counts, header=header)
 
 
-def posts(seed: int, written: Written) -> list[File]:
+def posts(seed: int, written: pl.DataFrame) -> list[File]:
     """Return the posts as JSON lines, a file per channel."""
     made = []
-    for (channel,), rows in written.rows.group_by("subreddit", maintain_order=True):
+    for (channel,), rows in written.group_by("subreddit", maintain_order=True):
         lines = rows.write_ndjson().splitlines()
         dirty = spoil(
             draws(seed, f"faults of {channel}"),
@@ -117,35 +125,37 @@ def posts(seed: int, written: Written) -> list[File]:
             },
             repeats=len(lines) // 100,
         )
-        text = pl.col("selftext")
-        counts = {
-            "removed": rows.filter(text == "[removed]").height,
-            "link only": rows.filter(text == "").height,
+        text, title = pl.col("selftext"), pl.col("title")
+        delay = pl.col("first_seen_utc").str.to_datetime("%Y-%m-%dT%H:%M:%SZ").dt.epoch("s") - pl.col("created_utc")
+        peculiar = {
+            "removed": text == "[removed]",
+            "link only": text == "",
+            "late": delay > 3600,
+            "in another language": title.str.contains_any([each.split("{n}")[0] for each in FOREIGN]),
         }
-        made.append(_packed(f"posts/{str(channel).lower()}_posts.jsonl.gz", dirty.lines, counts | dirty.counts))
+        counts = {name: rows.filter(which).height for name, which in peculiar.items()}
+        made.append(_file(f"posts/{str(channel).lower()}_posts.jsonl.gz", "reddit-first-seen", dirty, counts))
     return made
 
 
 def macro(series: Macro) -> list[File]:
     """Return the monthly series with their vintages in one file, and each daily one in its own."""
+    header, *lines = series.vintages.write_csv().splitlines()
+    revisions = {"revisions": series.revisions}
     made = [
-        _packed(
-            "macro/vintages/alfred_intervals.csv.gz",
-            series.vintages.write_csv().splitlines(),
-            {"revisions": series.revisions},
-        )
+        _file("macro/vintages/alfred_intervals.csv.gz", "alfred-intervals", _clean(lines), revisions, header=header)
     ]
     for name, table in series.daily.items():
-        lines = table.write_csv().splitlines()
-        empty = table["value"].null_count()
-        made.append(_plain(f"macro/daily/{name}.csv", lines, {"empty": empty}))
+        header, *lines = table.write_csv().splitlines()
+        empty = {"empty": table["value"].null_count()}
+        made.append(_file(f"macro/daily/{name}.csv", "fred-date-value", _clean(lines), empty, header=header))
     return made
 
 
 def fear_and_greed(table: pl.DataFrame) -> File:
     """Return the index as comma separated text with a nameless first column."""
     header, *lines = table.write_csv().splitlines()
-    return _plain("index/fear_and_greed.csv", [header.replace('""', ""), *lines], {})
+    return _file("index/fear_and_greed.csv", "fear-greed", _clean(lines), {}, header=header.replace('""', ""))
 
 
 def _cell(line: str, at: int, value: str, separator: str = ",") -> str:
@@ -157,14 +167,20 @@ def _cell(line: str, at: int, value: str, separator: str = ",") -> str:
     return out.getvalue()
 
 
-def _packed(name: str, lines: list[str], faults: dict[str, int]) -> File:
-    plain = _plain(name, lines, faults)
-    # The time in the header would make each run's bytes differ.
-    packed = gzip.compress(plain.content, mtime=0)
-    return File(name=name, content=packed, lines=plain.lines, faults=faults)
+def _clean(lines: list[str]) -> Dirty:
+    return Dirty(lines=lines, counts={}, rejected=0, repeated=0)
 
 
-def _plain(name: str, lines: list[str], faults: dict[str, int]) -> File:
+def _file(name: str, layout: str, dirty: Dirty, peculiar: dict[str, int], *, header: str | None = None) -> File:
+    lines = dirty.lines if header is None else [header, *dirty.lines]
     content = ("\n".join(lines) + "\n").encode()
-    data = len(lines) if ".jsonl" in name else len(lines) - 1
-    return File(name=name, content=content, lines=data, faults=faults)
+    return File(
+        name=name,
+        # The time in the header of gzip would make each run's bytes differ.
+        content=gzip.compress(content, mtime=0) if name.endswith(".gz") else content,
+        layout=layout,
+        lines=len(dirty.lines),
+        rejected=dirty.rejected,
+        repeated=dirty.repeated,
+        faults=peculiar | dirty.counts,
+    )

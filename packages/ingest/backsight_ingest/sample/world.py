@@ -124,9 +124,21 @@ def world(*, seed: int, days: int, end: date, signal: bool) -> World:
             "attention_hours": ATTENTION_HOURS,
         },
         "best_reachable": skill(oracle, returns, public, first=first),
-        "files": {part.name: {"lines": part.lines, "faults": part.faults} for part in parts},
+        "files": {part.name: _account(part) for part in parts},
     }
     return World(files={part.name: part.content for part in parts}, manifest=manifest)
+
+
+def _account(part: files.File) -> dict[str, Any]:
+    """Return what reading a file has to give: its lines are accepted, duplicate or quarantined."""
+    return {
+        "layout": part.layout,
+        "lines": part.lines,
+        "accepted": part.lines - part.repeated - part.rejected,
+        "duplicate": part.repeated,
+        "quarantined": part.rejected,
+        "faults": part.faults,
+    }
 
 
 def _drivers(seed: int, hours: int, zero: datetime, shocks: pl.DataFrame, noise: FloatArray) -> Drivers:

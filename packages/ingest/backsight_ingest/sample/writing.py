@@ -31,7 +31,7 @@ CHANNELS: Final = ("Bitcoin", "CryptoMarkets")
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """Raw rows in the order of their creation, and how many carry which peculiarity."""
+    """Raw rows in the order of their creation, and what is peculiar in how many of them."""
 
     rows: pl.DataFrame
     counts: dict[str, int]
@@ -102,7 +102,7 @@ def news(seed: int, zero: datetime, first: int, drivers: Drivers, background: Fl
     return Written(rows=raw, counts={"only a date": int(midnight.sum()), "no text": int(untexted.sum())})
 
 
-def posts(seed: int, zero: datetime, first: int, drivers: Drivers, background: FloatArray) -> Written:
+def posts(seed: int, zero: datetime, first: int, drivers: Drivers, background: FloatArray) -> pl.DataFrame:
     """Return posts with the keys of the JSON lines layout; see `news`."""
     rng = draws(seed, "posts")
     hour = _moments(rng, POSTS_PER_DAY, drivers.attention, first)
@@ -138,12 +138,7 @@ def posts(seed: int, zero: datetime, first: int, drivers: Drivers, background: F
         stickied=pl.lit(False),
         first_seen_utc=(created + pl.duration(seconds="delay")).dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
-    counts = {
-        "late": int(late.sum()),
-        "removed": int(removed.sum()),
-        "in another language": int((foreign & ~removed).sum()),
-    }
-    return Written(rows=raw, counts=counts)
+    return raw
 
 
 def _moments(rng: np.random.Generator, per_day: float, attention: FloatArray, first: int) -> IntArray:
