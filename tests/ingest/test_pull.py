@@ -19,9 +19,10 @@ from backsight_features.cli import cli
 from backsight_features.errors import BadInput, Drifted
 from backsight_features.lake import Lake
 from backsight_features.schemas import BARS, FACTS, MACRO, NEWS, POSTS, QUARANTINE, REACTIONS, RUNS
+from backsight_ingest.accounts import Account
 from backsight_ingest.files import Named, decoded
 from backsight_ingest.layouts import load
-from backsight_ingest.pull import Account, pull
+from backsight_ingest.pull import pull
 from click.testing import CliRunner
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -255,6 +256,13 @@ def test_a_row_of_data_is_never_taken_for_a_header(lake: Lake, read: Pull, tmp_p
     assert "a header row begins with ['2014-09-17'], not ['']" in str(account.error)
     (account,), _ = read("yfinance-1d", path)
     assert isinstance(account.error, Drifted)
+    assert lake.version(BARS) is None
+
+
+def test_bars_of_another_length_are_refused(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    path = write(tmp_path / "BTCUSDT.csv", lines(2000)[::24])
+    (account,), _ = read("binance-1h", path)
+    assert "most bars do not lie 1h apart" in str(account.error)
     assert lake.version(BARS) is None
 
 

@@ -105,7 +105,7 @@ def test_a_replay_that_was_cut_off_after_the_facts_ends_the_same(lake: Lake, tmp
 def test_a_layout_that_is_gone_is_an_error_of_its_rows_only(lake: Lake, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").unlink()
     (done,) = replay(lake, now=LATER)
-    assert "no such file" in done.error
+    assert "no such file" in str(done.error)
     assert done.quarantined == 5
     mend(tmp_path)
     (tmp_path / "mine.toml").rename(tmp_path / "other.toml")
@@ -175,6 +175,9 @@ def test_the_commands_list_show_and_replay(lake: Lake, tmp_path: Path) -> None:
     (done,) = json.loads(run("replay", "--json"))
     assert (done["read"], done["accepted"], done["duplicate"], done["quarantined"]) == (5, 1, 1, 3)
     assert "rows.csv" in run("replay")
+    done = CliRunner().invoke(cli, ["--home", str(tmp_path / "home"), "runs", "--json"])
+    ran = [(each["verb"], each["read"], each["quarantined"]) for each in json.loads(done.stdout)]
+    assert ran == [("quarantine replay", 3, 3), ("quarantine replay", 5, 3), ("pull dump", 6, 5)]
 
 
 def test_nothing_waits_in_an_empty_lake(tmp_path: Path) -> None:

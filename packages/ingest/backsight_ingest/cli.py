@@ -13,7 +13,7 @@ from backsight_features.workspace import Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-    from backsight_ingest.pull import Account
+    from backsight_ingest.accounts import Account
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -72,11 +72,7 @@ def dump(
         _print_accounts(accounts)
         for name in passed_over:
             click.echo(f"skipped {name}: not of layout {layout}", err=True)
-    failed = [account.error for account in accounts if account.error is not None]
-    for error in failed[:-1]:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
-    if failed:
-        raise failed[-1]
+    _fail(accounts)
 
 
 @click.group()
@@ -130,14 +126,12 @@ def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
     from backsight_ingest.quarantine import replay as again
 
     done = list(again(Lake(workspace.lake), now=utc_now(), layout=layout))
-    for each in done:
-        if each.error:
-            click.echo(f"error: {each.error}", err=True)
     if as_json:
-        _print_json([vars(each) for each in done])
+        _print_json([_as_dict(each) for each in done])
     else:
         rows = [[each.origin, each.read, each.accepted, each.duplicate, each.quarantined] for each in done]
         _table(["file", "read", "accepted", "duplicate", "still in quarantine"], rows)
+    _fail(done)
 
 
 @click.command()
@@ -164,6 +158,15 @@ def _settings(given: Iterable[str]) -> dict[str, str]:
             raise BadInput(f"--set gives {name} twice")
         found[name] = value
     return found
+
+
+def _fail(accounts: Iterable["Account"]) -> None:
+    """Print the errors of files, the last one by raising it, which sets the exit code."""
+    failed = [account.error for account in accounts if account.error is not None]
+    for error in failed[:-1]:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    if failed:
+        raise failed[-1]
 
 
 def _progress() -> Callable[["Account"], None]:

@@ -21,8 +21,12 @@ from backsight_ingest.stamps import instant, known
 _LOWER: Final = ("venue", "channel")
 _SEPARATOR: Final = "; "
 _DAY: Final = timedelta(days=1)
-_FEWEST_STEPS: Final = 10
-"""Distances between bars that tell how long they are."""
+_MICROSECOND: Final = timedelta(microseconds=1)
+_FEWEST_BARS: Final = 12
+"""Bars that tell how far apart they lie."""
+_OFF_GRID: Final = "is no multiple of"
+_OURS: Final = frozenset({"@row", "@origin", "@seen", "@fact"})
+"""Columns beside those of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,49 +76,51 @@ def facts(
     Raises
     ------
     Drifted
-        If a column is missing or not declared, or bars have another length than declared.
+        If a column is missing or not declared.
     BadInput
         If a constant, or a series without a rule of publication, cannot be used.
     """
     table = layout.table
-    names = [name for name in rows.columns if not name.startswith("@")]
+    names = [name for name in rows.columns if name not in _OURS]
     chosen = sources(layout, variables, names)
+    held: list[pl.DataFrame] = []
     good: list[pl.DataFrame] = []
     bad: list[pl.DataFrame] = []
     for k, (version, found) in enumerate(zip(layout.versions, chosen, strict=True)):
-        reading = _Reading(layout, version, found, variables)
-        held = rows.filter(_cell(version.present, layout).is_not_null()) if version.present else rows
         number = (pl.col("@row") - 1) * len(layout.versions) + k + 1
-        read = reading.read(held.with_columns(number.alias("@fact")))
-        broken = read.filter(pl.col("@reason") != "")
-        whole, *wrong = _not_yet(layout, read.filter(pl.col("@reason") == ""), now)
-        if layout.kind == "bars":
-            whole, off = _off_grid(reading.constants["timeframe"], whole)
-            wrong.append(off)
-        whole, invalid = validate(table, whole)
-        wrong.append(invalid)
-        reasons = [broken.select("@fact", reason="@reason"), *(each.select("@fact", "reason") for each in wrong)]
-        good.append(whole.select(*table.columns, "@fact"))
-        bad.append(held.with_columns(number.alias("@fact")).join(pl.concat(reasons), on="@fact", how="inner"))
+        present = rows.filter(_cell(version.present, layout).is_not_null()) if version.present else rows
+        held.append(present.with_columns(number.alias("@fact")))
+        read = _Reading(layout, version, found, variables).read(held[-1])
+        unread = read.filter(pl.col("@reason") != "").with_columns(reason="@reason")
+        read, late = _not_yet(layout, read.filter(pl.col("@reason") == ""), now)
+        read, off = _off_grid(layout, read)
+        read, invalid = validate(table, read)
+        good.append(read.select(*table.columns, "@fact"))
+        bad += [each.select("@fact", "reason") for each in (unread, late, off, invalid)]
     agreed, contradicting = _contradictions(table, pl.concat(good))
-    everything = pl.concat(
-        [
-            *bad,
-            *(
-                rows.with_columns(((pl.col("@row") - 1) * len(layout.versions) + k + 1).alias("@fact")).join(
-                    contradicting, on="@fact", how="inner"
-                )
-                for k in range(len(layout.versions))
-            ),
-        ]
-    )
-    cells = pl.struct(pl.col([*names, *(["@seen"] if "@seen" in rows.columns else [])]))
+    wrong = pl.concat(held).join(pl.concat([*bad, contradicting]), on="@fact", how="inner").sort("@fact")
+    cells = pl.struct(name for name in wrong.columns if name not in {*_OURS, "reason"} - {"@seen"})
     return Facts(
         good=agreed,
-        bad=everything.sort("@fact").select(
-            row="@fact", origin="@origin", reason="reason", original=cells.struct.json_encode()
-        ),
+        bad=wrong.select(row="@fact", origin="@origin", reason="reason", original=cells.struct.json_encode()),
     )
+
+
+def check_timeframe(found: Facts) -> None:
+    """Refuse bars of another length than the layout declares.
+
+    Raises
+    ------
+    Drifted
+        If most bars do not lie on the grid of their timeframe, or their commonest distance is another.
+    """
+    if found.read < _FEWEST_BARS:
+        return
+    off = found.bad.filter(pl.col("reason").str.contains(_OFF_GRID, literal=True)).height
+    name = str(found.good["timeframe"][0]) if found.good.height else ""
+    steps = found.good["observed_at"].unique().sort().diff().drop_nulls().mode()
+    if off > found.good.height or (name and timeframe(name) not in steps.to_list()):
+        raise Drifted(f"most bars do not lie {name or 'their timeframe'} apart; is the timeframe right?")
 
 
 def _cell(name: str, layout: Layout) -> pl.Expr:
@@ -139,25 +145,18 @@ def _not_yet(layout: Layout, read: pl.DataFrame, now: datetime) -> tuple[pl.Data
     return read.filter(~after), late
 
 
-def _off_grid(timeframe_name: str, read: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split off bars that do not close on the grid of their length.
-
-    Raises
-    ------
-    Drifted
-        If most of them lie another length apart: the file is of another timeframe.
-    """
-    length = timeframe(timeframe_name)
-    steps = read["observed_at"].unique().sort().diff().drop_nulls()
-    commonest = steps.mode().sort().to_list()
-    if steps.len() >= _FEWEST_STEPS and length not in commonest:
-        raise Drifted(f"the bars are {commonest[0]} apart, not {length}; is {timeframe_name} right?")
-    if length >= _DAY:  # days and weeks begin where their venue says
-        return read, read.clear().with_columns(reason=pl.lit("", pl.String))
-    off = pl.col("observed_at").dt.epoch("us") % (length // timedelta(microseconds=1)) != 0
+def _off_grid(layout: Layout, read: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split off bars that do not close on the grid of their length; days and weeks begin where their venue says."""
+    nothing = read.clear().with_columns(reason=pl.lit("", pl.String))
+    if layout.kind != "bars" or read.is_empty():
+        return read, nothing
+    length = timeframe(read["timeframe"][0])
+    if length >= _DAY:
+        return read, nothing
+    off = pl.col("observed_at").dt.epoch("us") % (length // _MICROSECOND) != 0
     stamp = pl.col("observed_at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return read.filter(~off), read.filter(off).with_columns(
-        reason=pl.format(f"observed_at: {{}} is no multiple of {timeframe_name}", stamp)
+        reason=pl.format("observed_at: {} " + _OFF_GRID + " {}", stamp, pl.col("timeframe"))
     )
 
 
@@ -194,7 +193,7 @@ class _Reading:
         self._layout = layout
         self._found = found
         self._variables = variables
-        self.constants = {
+        self._constants = {
             target: render(value, variables) for target, value in {**layout.constants, **version.constants}.items()
         }
 
@@ -222,7 +221,7 @@ class _Reading:
     def _text(self, target: str) -> pl.Expr:
         """Return the cell as text, replaced as declared, null where missing."""
         if target not in self._found:
-            return pl.lit(self.constants[target])
+            return pl.lit(self._constants[target])
         text = _cell(self._found[target], self._layout)
         for old, new in self._layout.replace.get(target, {}).items():
             text = text.str.replace_all(old, new, literal=True)
@@ -249,7 +248,7 @@ class _Reading:
         return value.str.to_lowercase() if target in _LOWER else value
 
     def _constant(self, target: str) -> str | None:
-        value = self.constants.get(target)
+        value = self._constants.get(target)
         return value.lower() if value is not None and target in _LOWER else value
 
     def _clock_cells(self) -> list[pl.Expr]:
@@ -300,13 +299,13 @@ class _Reading:
     def _observed(self) -> pl.Expr:
         at = pl.col("@observed")
         if self._layout.stamp == "open":
-            return at + timeframe(self.constants["timeframe"])
+            return at + timeframe(self._constants["timeframe"])
         if self._layout.stamp == "quarter end":
             return at.dt.truncate("1q")
         return at
 
     def _rule(self) -> Available:
-        return self._layout.published.get(self.constants.get("series", ""), self._layout.available)
+        return self._layout.published.get(self._constants.get("series", ""), self._layout.available)
 
     def _available(self) -> tuple[pl.Expr, pl.Expr]:
         rule = self._rule()

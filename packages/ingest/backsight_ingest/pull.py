@@ -9,18 +9,19 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
-from backsight_features.clocks import UTC_US, utc_now
+from backsight_features.clocks import utc_now
 from backsight_features.errors import BacksightError, BadInput, Drifted
 from backsight_features.lake import Lake
 from backsight_features.schemas import QUARANTINE, RUNS
 
-from backsight_ingest.dumps import facts
+from backsight_ingest.accounts import Account, account_row
+from backsight_ingest.dumps import check_timeframe, facts
 from backsight_ingest.files import Decoded, Named, decoded, find
 from backsight_ingest.heads import Settings
 from backsight_ingest.layout import Layout
@@ -31,34 +32,6 @@ VERB: Final = "pull dump"
 _DONE: Final = 1
 _ENOUGH: Final = 10
 """Rows of which one has to be readable, or the layout is not the file's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """What became of one file.
-
-    Parameters
-    ----------
-    origin : str
-        The file.
-    status : {"ok", "unchanged", "failed"}
-        ``unchanged``: this very file was read before with this layout and these settings.
-    read, accepted, duplicate, quarantined : int
-        Facts; the first is the sum of the others.
-    skipped : tuple of str
-        Members of an archive that the layout does not claim.
-    error : BacksightError, optional
-        Why it failed.
-    """
-
-    origin: str
-    status: Literal["ok", "unchanged", "failed"]
-    read: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    quarantined: int = 0
-    skipped: tuple[str, ...] = ()
-    error: BacksightError | None = None
 
 
 def pull(
@@ -117,7 +90,7 @@ def pull(
         except (BadInput, Drifted) as error:
             account = Account(origin=file.origin, status="failed", error=_named(error, file))
         if account.error is not None:
-            lake.append(RUNS, _row(account, layout, run, started), now=now)
+            lake.append(RUNS, account_row(account, VERB, layout.name, run, started), now=now)
         accounts.append(account)
         tell(account)
     return accounts, skipped
@@ -174,7 +147,7 @@ class _File:
             return replace(account, status="failed", error=_named(error, self._file))
         if account.read != account.accepted + account.duplicate + account.quarantined:
             raise RuntimeError(f"the accounts of {origin} do not close: {account}")
-        row = _row(account, self._layout, run, started)
+        row = account_row(account, VERB, self._layout.name, run, started)
         self._lake.append(RUNS, row, now=self._now, app=self._app, watermark=_DONE)
         return account
 
@@ -185,6 +158,8 @@ class _File:
         if batch.rows.height:
             rows = batch.rows if self._seen is None else batch.rows.with_columns(self._seen(batch.rows))
             found = facts(layout, rows, batch.variables, now=self._now)
+            if layout.kind == "bars":
+                check_timeframe(found)
             broken = pl.concat([broken, found.bad])
             appended = found.good.height
         if account.read == 0 and not appended and broken.height >= _ENOUGH:
@@ -225,24 +200,4 @@ def _broken(batch: Batch, versions: int) -> pl.DataFrame:
             "original": [each.original for each in batch.broken],
         },
         schema={"row": pl.Int64, "origin": pl.String, "reason": pl.String, "original": pl.String},
-    )
-
-
-def _row(account: Account, layout: Layout, run: str, started: datetime) -> pl.DataFrame:
-    status = account.status if account.error is None else f"failed: {' '.join(str(account.error).split())}"
-    return pl.DataFrame(
-        {
-            "run": run,
-            "origin": account.origin,
-            "verb": VERB,
-            "source": layout.name,
-            "started_at": started,
-            "finished_at": utc_now(),
-            "status": status,
-            "read": account.read,
-            "accepted": account.accepted,
-            "duplicate": account.duplicate,
-            "quarantined": account.quarantined,
-        },
-        schema_overrides={"started_at": UTC_US, "finished_at": UTC_US},
     )

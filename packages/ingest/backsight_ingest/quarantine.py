@@ -1,44 +1,25 @@
 """The quarantine: what was set aside and why, and its second chance through a layout that was mended."""
 
 import json
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import polars as pl
+from backsight_features.clocks import utc_now
 from backsight_features.errors import BadInput, Drifted
 from backsight_features.lake import Lake
-from backsight_features.schemas import FACTS, QUARANTINE, RESOLUTIONS, Table
+from backsight_features.schemas import FACTS, QUARANTINE, RESOLUTIONS, RUNS, Table
 
+from backsight_ingest.accounts import Account, account_row
 from backsight_ingest.dumps import facts
 from backsight_ingest.layout import Layout
 from backsight_ingest.layouts import load
 from backsight_ingest.objects import cells
 
+VERB: Final = "quarantine replay"
 _QUOTED: Final = "'[^']*'"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replayed:
-    """What became of the rows of one file that were replayed.
-
-    Parameters
-    ----------
-    origin : str
-        The file.
-    read, accepted, duplicate, quarantined : int
-        Rows; the first is the sum of the others. The last stay where they are.
-    error : str
-        Why none of them could be read, "" where they could.
-    """
-
-    origin: str
-    read: int
-    accepted: int = 0
-    duplicate: int = 0
-    quarantined: int = 0
-    error: str = ""
 
 
 def waiting(lake: Lake) -> pl.LazyFrame:
@@ -65,7 +46,7 @@ def counts(lake: Lake) -> pl.DataFrame:
     )
 
 
-def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[Replayed]:
+def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[Account]:
     """Read what waits once more, through its layout as it is now; what passes goes to the lake.
 
     Parameters
@@ -79,8 +60,8 @@ def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[
 
     Yields
     ------
-    Replayed
-        A file each.
+    Account
+        A file each; what stays in quarantine counts as quarantined.
 
     Raises
     ------
@@ -92,24 +73,32 @@ def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[
     if instead is not None:
         rows = rows.filter(pl.col("kind") == instead.kind)
     for (batch,), group in rows.collect().group_by("batch", maintain_order=True):
-        origin = group["origin"][0].partition("!")[0]
-        try:
-            passed = _passed(group, instead or load(group["layout"][0]), now)
-        except BadInput as error:
-            yield Replayed(origin=origin, read=group.height, quarantined=group.height, error=str(error))
-            continue
-        table = FACTS[group["kind"][0]]
-        written = lake.append(table, passed, now=now)
-        outcome = pl.when(_accepted(lake, table, passed, now)).then(pl.lit("accepted")).otherwise(pl.lit("duplicate"))
-        resolved = passed.select(batch=pl.lit(batch), row="@fact", outcome=outcome)
-        lake.append(RESOLUTIONS, resolved, now=now)
-        yield Replayed(
-            origin=origin,
-            read=group.height,
-            accepted=written.accepted,
-            duplicate=written.duplicate,
-            quarantined=group.height - passed.height,
-        )
+        started = utc_now()
+        account = _replayed(lake, str(batch), group, instead, now)
+        source = group["layout"][0] if instead is None else instead.name
+        # One file may wait under several layouts, so each account is a run of its own.
+        lake.append(RUNS, account_row(account, VERB, source, uuid.uuid4().hex[:12], started), now=now)
+        yield account
+
+
+def _replayed(lake: Lake, batch: str, group: pl.DataFrame, instead: Layout | None, now: datetime) -> Account:
+    origin = group["origin"][0].partition("!")[0]
+    try:
+        passed = _passed(group, instead or load(group["layout"][0]), now)
+    except BadInput as error:
+        return Account(origin=origin, status="failed", read=group.height, quarantined=group.height, error=error)
+    table = FACTS[group["kind"][0]]
+    written = lake.append(table, passed, now=now)
+    outcome = pl.when(_accepted(lake, table, passed, now)).then(pl.lit("accepted")).otherwise(pl.lit("duplicate"))
+    lake.append(RESOLUTIONS, passed.select(batch=pl.lit(batch), row="@fact", outcome=outcome), now=now)
+    return Account(
+        origin=origin,
+        status="ok",
+        read=group.height,
+        accepted=written.accepted,
+        duplicate=written.duplicate,
+        quarantined=group.height - passed.height,
+    )
 
 
 def _passed(group: pl.DataFrame, layout: Layout, now: datetime) -> pl.DataFrame:

@@ -1,0 +1,70 @@
+"""Accounts: what became of each file, closed and kept in the lake."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+from backsight_features.clocks import UTC_US, utc_now
+from backsight_features.errors import BacksightError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What became of one file.
+
+    Parameters
+    ----------
+    origin : str
+        The file.
+    status : {"ok", "unchanged", "failed"}
+        ``unchanged``: this very file was read before with this layout and these settings.
+    read, accepted, duplicate, quarantined : int
+        Facts; the first is the sum of the others.
+    skipped : tuple of str
+        Members of an archive that the layout does not claim.
+    error : BacksightError, optional
+        Why it failed.
+    """
+
+    origin: str
+    status: Literal["ok", "unchanged", "failed"]
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    skipped: tuple[str, ...] = ()
+    error: BacksightError | None = None
+
+
+def account_row(account: Account, verb: str, source: str, run: str, started: datetime) -> pl.DataFrame:
+    """Return the row of `RUNS` for an account that closes now.
+
+    Parameters
+    ----------
+    account : Account
+        Of one file.
+    verb, source : str
+        What was done, and through which layout.
+    run : str
+        The same for all files of one command.
+    started : datetime
+        When the file was begun.
+    """
+    status = account.status if account.error is None else f"failed: {' '.join(str(account.error).split())}"
+    return pl.DataFrame(
+        {
+            "run": run,
+            "origin": account.origin,
+            "verb": verb,
+            "source": source,
+            "started_at": started,
+            "finished_at": utc_now(),
+            "status": status,
+            "read": account.read,
+            "accepted": account.accepted,
+            "duplicate": account.duplicate,
+            "quarantined": account.quarantined,
+        },
+        schema_overrides={"started_at": UTC_US, "finished_at": UTC_US},
+    )
