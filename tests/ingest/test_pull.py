@@ -371,6 +371,15 @@ def test_batches_in_an_archive_were_seen_when_the_manifest_says(
     assert kept[1][1] == "available_at: the file is not listed in MANIFEST.csv"
 
 
+def test_a_folder_of_batches_lies_beside_its_manifest(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "x" / "bitcoin_news_1.csv", ["2025-05-04T10:00:00.000Z,Up,,A,https://a.org/1"], BATCH)
+    write(tmp_path / "in" / "MANIFEST.csv", ["x/bitcoin_news_1.csv,2025-05-04T12:00:00+02:00"], "path,commit_time")
+    (account,), skipped = read("news-batches", tmp_path / "in")
+    assert counts(account) == (1, 1, 0, 0)
+    assert skipped == []
+    assert lake.scan(NEWS).collect()["available_at"][0] == datetime(2025, 5, 4, 10, tzinfo=UTC)
+
+
 def test_an_archive_without_its_manifest_or_cut_off_is_refused(lake: Lake, read: Pull, tmp_path: Path) -> None:
     text = f"{BATCH}\n2025-05-04T10:00:00.000Z,Up,,A,https://a.org/1\n".encode()
     noise = random.Random(1).randbytes(50_000).hex().encode()

@@ -141,6 +141,38 @@ def test_settings_and_sightings_are_remembered(tmp_path: Path) -> None:
     assert fact["available_at"] == datetime(2023, 3, 11, 5, tzinfo=UTC)
 
 
+VERSIONS_TOML = """
+kind = "macro"
+[columns]
+observed_at = "t"
+[constants]
+series = "X"
+units = "lin"
+[observed]
+formats = ["%Y-%m-%d"]
+[available]
+base = "column"
+formats = ["%Y-%m-%d"]
+[[versions]]
+columns = { available_at = "d1", value = "v1" }
+[[versions]]
+columns = { available_at = "d2", value = "v2" }
+"""
+
+
+def test_of_a_row_that_holds_several_facts_only_the_one_that_waits_is_tried(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    mine, rows = tmp_path / "mine.toml", tmp_path / "rows.csv"
+    mine.write_text(VERSIONS_TOML)
+    rows.write_text("t,d1,v1,d2,v2\n2023-01-01,2023-02-01,5,2023-03-01,6 1\n2023-02-01,2023-03-01,7,2023-04-01,8\n")
+    (account,), _ = pull(lake, load(str(mine)), [rows], settings={}, now=NOW, tell=lambda _: None)
+    assert (account.read, account.accepted, account.quarantined) == (4, 3, 1)
+    mine.write_text(VERSIONS_TOML + '[format]\nthousands = " "\n')
+    (done,) = replay(lake, now=LATER)
+    assert (done.read, done.accepted, done.duplicate, done.quarantined) == (1, 1, 0, 0)
+    assert sorted(lake.scan(MACRO).collect()["value"]) == [5.0, 7.0, 8.0, 61.0]
+
+
 def test_an_object_with_a_field_too_many_is_read_once_it_is_declared(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     shipped = Path(str(load.__code__.co_filename)).parent / "layouts" / "reddit-first-seen.toml"

@@ -38,7 +38,7 @@ def dump(
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Read files and folders that were downloaded: csv, JSON lines or JSON, plain, compressed or in archives.
+    """Read files and folders that were downloaded: csv, JSON lines or JSON, plain, compressed or in archives.
 
     Each file stands for itself: if one cannot be read, the others are, and the exit code tells.
 

@@ -80,6 +80,8 @@ def pull(
     given = Settings(layout, settings)
     patterns = layout.files or _PATTERNS[layout.format.type]
     named, skipped = find(paths, patterns)
+    if layout.sidecar is not None:
+        skipped = [each for each in skipped if Path(each).name != layout.sidecar.file]
     run = uuid.uuid4().hex[:12]
     accounts: list[Account] = []
     for file in named:
