@@ -162,6 +162,8 @@ def test_one_without_skill_never_replaces_one_with_skill(written: Path, tmp_path
 
     assert bundle.promote(tmp_path, tmp_path / "plain", symbol="BTC-USD", skill=False)
     assert used() == "plain"
+    assert bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=False)
+    assert used() == "later"
     assert bundle.promote(tmp_path, tmp_path / "proven", symbol="BTC-USD", skill=True)
     assert not bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=False)
     assert used() == "proven"

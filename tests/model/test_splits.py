@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from backsight_features.errors import BadInput
 from backsight_model.splits import Fold, final_fit, walk_forward
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +67,11 @@ def test_the_final_fit_learns_from_everything_but_the_purged() -> None:
 
 def test_too_short_a_history_is_refused() -> None:
     at, label_at = grid(60)
-    with pytest.raises(ValueError, match="need a longer history or fewer folds"):
+    with pytest.raises(BadInput, match="need a longer history or fewer folds"):
         walk_forward(at, label_at, folds=4, embargo=timedelta(hours=24))
+    with pytest.raises(BadInput, match="1 samples"):
+        walk_forward(at[:1], label_at[:1], folds=1, embargo=timedelta(0))
+    with pytest.raises(BadInput, match="too few"):
+        final_fit(at[:20], label_at[:20], embargo=timedelta(hours=24))
     with pytest.raises(ValueError, match="need folds >= 1"):
         walk_forward(at, label_at, folds=0, embargo=timedelta(0))

@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
+from backsight_features.errors import BadInput
 
 from backsight_model.arrays import IntArray, TimeArray
 
@@ -68,13 +69,13 @@ def walk_forward(
 
     Raises
     ------
-    ValueError
-        Where a fold would have no sample to learn from, to stop by or to judge.
+    BadInput
+        Where a fold would have no sample to learn from, to stop by or to judge: the history is too short.
     """
     if folds < 1 or not 0 < first < 1 or not 0 < tail < 1:
         raise ValueError(f"folds={folds}, first={first}, tail={tail}: need folds >= 1 and shares inside (0, 1)")
     if len(at) < 2:
-        raise ValueError(f"{len(at)} samples, walk-forward needs more")
+        raise BadInput(f"{len(at)} samples, walking forward needs more")
     begin, end = at.min(), at.max() + np.timedelta64(1, "us")
     span = (end - begin).astype(np.int64)
     edges = begin + (span * np.linspace(first, 1.0, folds + 1)).astype(np.int64).astype("timedelta64[us]")
@@ -86,7 +87,7 @@ def walk_forward(
     for number, fold in enumerate(made, start=1):
         if min(len(fold.fit), len(fold.valid), len(fold.test)) == 0:
             sizes = f"{len(fold.fit)} to learn from, {len(fold.valid)} to stop by, {len(fold.test)} to judge"
-            raise ValueError(f"fold {number} of {folds} has {sizes}: need a longer history or fewer folds")
+            raise BadInput(f"fold {number} of {folds} has {sizes}: need a longer history or fewer folds")
     return made
 
 
@@ -95,7 +96,7 @@ def final_fit(at: TimeArray, label_at: TimeArray, *, embargo: timedelta, tail: f
     end = label_at.max() + np.timedelta64(embargo // timedelta(microseconds=1), "us")
     fit, valid = _training_part(at, label_at, before=end, embargo=embargo, tail=tail)
     if min(len(fit), len(valid)) == 0:
-        raise ValueError(f"{len(at)} samples are too few to learn from and to stop by")
+        raise BadInput(f"{len(at)} samples are too few to learn from and to stop by")
     return Fold(fit=fit, valid=valid, test=np.empty(0, dtype=np.int64), start=end)
 
 
