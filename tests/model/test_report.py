@@ -75,6 +75,13 @@ def test_the_words_match_the_numbers(data: TrainingSet, knows: float) -> None:
         assert bool(seen) == (not claim.proven)
 
 
+@pytest.mark.parametrize(("knows", "said"), [(0.0, "adds nothing measurable to"), (0.4, "adds to")])
+def test_what_the_lstm_adds_is_said(data: TrainingSet, knows: float, said: str) -> None:
+    notes = verdict_of(data, made_up(data, knows=knows)).notes
+    assert [note.split(":")[0] for note in notes] == ["volatility", "direction"]
+    assert all(f"the LSTM {said} the" in note for note in notes)
+
+
 def test_a_loss_is_called_a_loss(data: TrainingSet) -> None:
     verdict = verdict_of(data, made_up(data, knows=-0.5))
     for claim in verdict.claims:
@@ -217,7 +224,7 @@ def test_the_page_and_the_json_say_the_same(written: tuple[Path, Path]) -> None:
     document = json.loads(written[1].read_text())
     text = written[0].read_text()
     assert document["verdict"] == "skill"
-    for said in document["sentences"]:
+    for said in (*document["sentences"], *document["notes"]):
         assert said in text
     for table in document["tables"]:
         for row in table["rows"]:

@@ -103,7 +103,7 @@ def write(
         "harx": fitted.harx.to_json(),
         "residual_scale": fitted.residual_scale,
         "epochs": list(fitted.network.epochs),
-        "fitted_on": "all samples (the LSTM on all but the tail that stops it), after the walk-forward proof of earlier fits",
+        "fitted_on": "all samples (the LSTM on all but the last), after the walk-forward proof of earlier fits",
         "proven": verdict.proven,
         "verdict": list(verdict.sentences),
         **fitting,

@@ -82,6 +82,7 @@ def summary(report: Report) -> dict[str, Any]:
         "verdict": verdict.word,
         "proven": verdict.proven,
         "sentences": list(verdict.sentences),
+        "notes": list(verdict.notes),
         "claims": [
             {
                 "name": claim.name,

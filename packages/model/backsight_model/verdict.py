@@ -11,6 +11,7 @@ from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFEREN
 
 LAGS_PER_HORIZON = 4
 TARGETS = ("volatility", "direction")
+LINES = ("linear", "logistic")
 UNITS = {"volatility": "mean squared error of log realised variance", "direction": "log loss of P(up)"}
 
 
@@ -84,6 +85,17 @@ class Verdict:
         proven = [target for target, held in self.proven.items() if held]
         overall = f"skill in {' and '.join(proven)}" if proven else "no skill"
         return (f"Verdict: {overall}.", *(sentence(claim, len(self.claims)) for claim in self.claims))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the LSTM adds to the straight line under it, by target: uncorrected, and no claim."""
+        return tuple(
+            f"{target}: the LSTM {'adds to' if one.p_value <= LEVEL else 'adds nothing measurable to'} the {one.reference} "
+            f"forecaster under it ({100 * one.skill:+.2f} %, p = {one.p_value:.4f}, uncorrected)."
+            for target in TARGETS
+            for one in self.comparisons[target]
+            if one.reference in LINES
+        )
 
 
 def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
