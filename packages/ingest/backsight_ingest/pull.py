@@ -128,10 +128,10 @@ class _File:
         self._seen: Sightings | None = None
         if layout.sidecar is not None:
             self._seen = sightings(layout.sidecar, file.home, whole.members)
-        # What decides the facts: the layout, what was given by hand, the bytes and, where the path says something,
-        # its place.
+        # What decides the facts: the layout, what was given by hand, the bytes and, where its path or a sidecar says
+        # something, the file's place.
         parts = [layout.digest, json.dumps(dict(settings), sort_keys=True), whole.digest]
-        parts += [str(file.path)] if layout.path is not None else []
+        parts += [str(file.path)] if layout.path is not None or self._seen is not None else []
         parts += [self._seen.digest] if self._seen is not None else []
         self._app = "dump:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
