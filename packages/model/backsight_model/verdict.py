@@ -90,8 +90,8 @@ class Verdict:
     def notes(self) -> tuple[str, ...]:
         """What the LSTM adds to the straight line under it, by target: uncorrected, and no claim."""
         return tuple(
-            f"{target}: the LSTM {'adds to' if one.p_value <= LEVEL else 'adds nothing measurable to'} the {one.reference} "
-            f"forecaster under it ({100 * one.skill:+.2f} %, p = {one.p_value:.4f}, uncorrected)."
+            f"{target}: the LSTM {'adds to' if one.p_value <= LEVEL else 'adds nothing measurable to'} "
+            f"the {one.reference} forecaster under it ({100 * one.skill:+.2f} %, p = {one.p_value:.4f}, uncorrected)."
             for target in TARGETS
             for one in self.comparisons[target]
             if one.reference in LINES
