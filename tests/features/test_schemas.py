@@ -43,6 +43,7 @@ def bars(*rows: dict[str, object]) -> pl.DataFrame:
         ({"volume": -1.0}, "volume must be a finite number of 0 or more"),
         ({"volume": None}, "volume and quote_volume are both empty"),
         ({"symbol": None}, "symbol is empty"),
+        ({"symbol": "btcusd"}, "symbol must be written as BTC-USD"),
         ({"available_at": CLOSE - timedelta(seconds=1)}, "available_at lies before observed_at"),
     ],
 )

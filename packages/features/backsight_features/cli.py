@@ -54,9 +54,8 @@ def main() -> None:
     # Read by hand: an error may come up before click has parsed the option.
     debug = "--debug" in sys.argv[1:]
     try:
-        cli.main(prog_name="backsight", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Outside standalone mode click returns the code of an early exit instead of raising it.
+        sys.exit(cli.main(prog_name="backsight", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -136,6 +136,10 @@ BARS: Final = Table(
         *_not_negative("volume", "quote_volume"),
         _some("volume", "quote_volume"),
         Rule(
+            holds=pl.col("symbol").str.contains(r"^[A-Z0-9]+-[A-Z0-9]+$"),
+            reason="symbol must be written as BTC-USD",
+        ),
+        Rule(
             holds=(pl.col("high") >= pl.max_horizontal("open", "close"))
             & (pl.col("low") <= pl.min_horizontal("open", "close")),
             reason="open and close must lie between low and high",
