@@ -33,6 +33,7 @@ def manifest(data: TrainingSet) -> Manifest:
         horizon=data.horizon,
         seed=1,
         ingested_until="2024-01-01T00:00:00+00:00",
+        first_at="2023-01-01T00:00:15+00:00",
         last_at="2023-12-31T00:00:15+00:00",
         lake_versions={"bars": 3, "macro": None},
         feature_versions={"market_1h": 0},

@@ -24,7 +24,7 @@ from backsight_features.workspace import Workspace
 from backsight_model.experiment import Plan, run
 from backsight_model.provenance import provenance
 from backsight_model.settings import Settings
-from backsight_model.training import Manifest, rebuild
+from backsight_model.training import Manifest, collect, rebuild
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +124,23 @@ def test_the_manifest_rebuilds_the_training_set_after_late_data(
         else:
             with pytest.raises(BadInput, match="build the feature tables from facts ingested until 2024-01-01"):
                 rebuild(manifest, store, facts)
+
+
+def test_samples_can_be_bounded_in_time(trained: SimpleNamespace) -> None:
+    everything = manifest_of(trained)
+    first, last = (datetime.fromisoformat(at) for at in (everything.first_at, everything.last_at))
+    bounded = collect(
+        trained.store,
+        Snapshot.take(Lake(trained.workspace.lake)),
+        SERIES,
+        service="forecast_1h",
+        length=8,
+        horizon=everything.horizon,
+        first_at=first + timedelta(days=5),
+        last_at=last - timedelta(days=5),
+    )
+    assert len(bounded) == everything.samples - 10 * 24
+    assert bounded.at[0] == np.datetime64((first + timedelta(days=5)).replace(tzinfo=None), "us")
 
 
 def test_a_published_window_is_forecast_in_a_process_of_its_own(trained: SimpleNamespace) -> None:

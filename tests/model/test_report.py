@@ -183,6 +183,7 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
         horizon=24,
         seed=1,
         ingested_until="2024-01-01T00:00:00+00:00",
+        first_at="2023-01-01T00:00:15+00:00",
         last_at="2023-12-31T00:00:15+00:00",
         lake_versions={"bars": 3},
         feature_versions={"market_1h": 0},

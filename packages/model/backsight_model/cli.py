@@ -1,6 +1,9 @@
 """The verbs of the model: ``train`` and ``forecast``."""
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -24,6 +27,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 @click.option("--horizon", default="24h", show_default=True, help="How far ahead: 24h, 1d.")
 @click.option("--length", type=click.IntRange(min=2), default=48, show_default=True, help="Slots of a window.")
 @click.option("--folds", type=click.IntRange(min=1), default=4, show_default=True, help="Test blocks of the walk.")
+@click.option("--since", metavar="INSTANT", help="First sample, 2021-10-01 or 2021-10-01T12:00:00Z.")
+@click.option("--until", metavar="INSTANT", help="Last sample.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the network.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
 @_JSON
@@ -37,6 +42,8 @@ def train(
     horizon: str,
     length: int,
     folds: int,
+    since: str | None,
+    until: str | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -48,7 +55,7 @@ def train(
     the place of one with skill.
     """
     from backsight_features.bars import BarSeries
-    from backsight_features.clocks import timeframe
+    from backsight_features.clocks import parse_instant, timeframe
     from backsight_features.store import Store
 
     from backsight_model.experiment import Plan, run
@@ -63,8 +70,12 @@ def train(
         folds=folds,
         seed=seed,
         settings=Settings(),
+        since=parse_instant(since) if since else None,
+        until=parse_instant(until) if until else None,
     )
-    done = run(plan, Store(repo, workspace), workspace, report_folder=out, say=lambda line: click.echo(line, err=True))
+    walks = 1 if compare is None else 2
+    with _progress(steps=walks * folds + 2) as say:
+        done = run(plan, Store(repo, workspace), workspace, report_folder=out, say=say)
     if as_json:
         document = {
             "verdict": done.verdict.word,
@@ -108,3 +119,24 @@ def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_j
     bundle = current(workspace.models, symbol)
     made = forecast_from(bundle, Store(repo, workspace).online(bundle.service, symbol, at=instant))
     click.echo(json.dumps(made.to_json()) if as_json else made.line)
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[str], None]]:
+    """Yield what is told each step: it moves a bar on a terminal, and is a line on stderr elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda line: click.echo(line, err=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("collecting samples", total=steps)
+        yield lambda line: bar.update(task, advance=1, description=line)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ class Plan:
     seed : int
     settings : Settings
         Of the network.
+    since, until : datetime, optional
+        Samples outside are left out.
     """
 
     series: BarSeries
@@ -55,6 +57,8 @@ class Plan:
     folds: int
     seed: int
     settings: Settings
+    since: datetime | None = None
+    until: datetime | None = None
 
     @property
     def bars_ahead(self) -> int:
@@ -109,7 +113,7 @@ def run(
     """
     origin = provenance(workspace.features, Lake(workspace.lake), plan.series)
     data, manifest = _collect(plan, plan.service, store, origin)
-    say(f"{len(data):,} samples of {plan.service}, {manifest.last_at} the last")
+    say(f"{len(data):,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
     walked = _walk(plan, data, plan.service, say)
     full = losses(data, walked, service=plan.service)
     price_only: Losses | None = None
@@ -146,7 +150,16 @@ def run(
 
 
 def _collect(plan: Plan, service: str, store: "Store", origin: Provenance) -> tuple[TrainingSet, Manifest]:
-    data = collect(store, origin.facts, plan.series, service=service, length=plan.length, horizon=plan.bars_ahead)
+    data = collect(
+        store,
+        origin.facts,
+        plan.series,
+        service=service,
+        length=plan.length,
+        horizon=plan.bars_ahead,
+        first_at=plan.since,
+        last_at=plan.until,
+    )
     return data, describe(data, origin, plan.series, service=service, length=plan.length, seed=plan.seed)
 
 

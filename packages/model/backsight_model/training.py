@@ -159,8 +159,8 @@ class Manifest:
         Slots per window, bars ahead, and the seed of the run.
     ingested_until : str
         ISO instant at which the newest of the facts was written; what was written later had no part.
-    last_at : str
-        ISO instant of the last sample; instants after it are left out.
+    first_at, last_at : str
+        ISO instants of the first and the last sample; instants outside are left out.
     lake_versions : dict of str to int or None
         Version of each fact table that features and labels were made of.
     feature_versions : dict of str to int
@@ -180,6 +180,7 @@ class Manifest:
     horizon: int
     seed: int
     ingested_until: str
+    first_at: str
     last_at: str
     lake_versions: dict[str, int | None]
     feature_versions: dict[str, int]
@@ -201,6 +202,7 @@ def collect(
     service: str,
     length: int,
     horizon: int,
+    first_at: datetime | None = None,
     last_at: datetime | None = None,
 ) -> TrainingSet:
     """Return the training set of a service at every instant of its bar grid.
@@ -219,10 +221,10 @@ def collect(
         Slots per window.
     horizon : int
         Bars ahead.
-    last_at : datetime, optional
-        Instants after it are left out.
+    first_at, last_at : datetime, optional
+        Instants outside are left out; the slots of a window may lie before.
     """
-    windows = store.windows(service, [series.symbol], length=length, end=last_at)
+    windows = store.windows(service, [series.symbol], length=length, start=first_at, end=last_at)
     return label(windows, read(facts, series), horizon=horizon)
 
 
@@ -237,6 +239,7 @@ def describe(
         horizon=data.horizon,
         seed=seed,
         ingested_until=origin.ingested_until.isoformat(),
+        first_at=from_us(int(data.at[0].astype(np.int64))).isoformat(),
         last_at=from_us(int(data.at[-1].astype(np.int64))).isoformat(),
         lake_versions=dict(origin.facts.versions),
         feature_versions=origin.feature_versions,
@@ -271,6 +274,7 @@ def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
         service=manifest.service,
         length=manifest.length,
         horizon=manifest.horizon,
+        first_at=parse_instant(manifest.first_at),
         last_at=parse_instant(manifest.last_at),
     )
     digest = data.sha256()
