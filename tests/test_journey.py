@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -153,6 +154,20 @@ def test_a_forecast_comes_from_the_newest_window_or_not_at_all(signal: tuple[Des
         assert refused.stderr.count("\n") == 1, refused.stderr
         assert named in refused.stderr
         assert refused.stdout == ""
+
+
+@pytest.mark.slow
+def test_the_example_for_modelers_runs(signal: tuple[Desk, dict[str, Any]], tmp_path: Path) -> None:
+    desk, _ = signal
+    (tmp_path / "feature_repo").symlink_to(ROOT / "feature_repo")
+    (tmp_path / "build" / "demo").mkdir(parents=True)
+    (tmp_path / "build" / "demo" / "home").symlink_to(desk.home)
+    example = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "modelers.md").read_text(), re.DOTALL)
+    assert example is not None
+    shown = "\nprint(rows.height, rows['rsi_14'].null_count(), batch.dtype, batch.shape[:2])"
+    command = [sys.executable, "-c", example[1] + shown]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.stdout.split("\n")[0] == "1 0 float32 (32, 48)", done.stderr
 
 
 @pytest.mark.parametrize(
