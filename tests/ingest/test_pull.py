@@ -85,7 +85,7 @@ def test_each_row_is_accepted_duplicate_or_quarantined(lake: Lake, read: Pull, t
         "1 cells, the header has 6",
         "empty row",
         "empty row",
-        "half a line, or a stray quote: unexpected end of data",
+        "half a line, a stray quote, or a cell too long: unexpected end of data",
     ]
     assert kept["original"].to_list()[1] == "2023-02-01"
     assert kept["original"].to_list()[4] == '2023-02-01,"1'

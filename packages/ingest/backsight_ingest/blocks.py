@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
+import polars as pl
 from backsight_features.errors import BadInput
 
 from backsight_ingest.files import Member
@@ -22,8 +23,8 @@ class Block:
 
     Parameters
     ----------
-    cells : list of sequence of str or None
-        Of those that are rows.
+    cells : list of sequence of str or None, or pl.DataFrame
+        Of those that are rows, a row each.
     offsets : sequence of int
         Where these stand in the block.
     broken : list of (int, str, str)
@@ -32,7 +33,7 @@ class Block:
         Characters in all of them.
     """
 
-    cells: list[Sequence[str | None]]
+    cells: list[Sequence[str | None]] | pl.DataFrame
     offsets: Sequence[int]
     broken: list[tuple[int, str, str]]
     text: int

@@ -7,6 +7,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
+import polars as pl
 from backsight_features.errors import Drifted
 
 from backsight_ingest.blocks import Block, Lines, is_sound, open_text
@@ -45,23 +46,24 @@ def delimited(layout: Layout, member: Member, settings: Settings, rows_per_block
         sources(layout, variables, names)
         yield Head(names=names, variables=variables)
         while block := list(islice(stream, rows_per_block)):
-            yield _plain(block, form, len(names)) or _quoted(block, stream, form, len(names))
+            yield _plain(block, form, names) or _quoted(block, stream, form, len(names))
 
 
-def _plain(block: list[str], form: Format, width: int) -> Block | None:
+def _plain(block: list[str], form: Format, names: Sequence[str]) -> Block | None:
     """Return the records of lines without quotes, each a line; None where there are quotes or damaged lines."""
     text = "".join(block)
     if '"' in text or not is_sound(text):
         return None
-    try:
-        cells = list(csv.reader(block, delimiter=form.delimiter, strict=True))
-    except csv.Error:  # a cell without end; the other way finds which
-        return None
-    fits = [len(each) == width for each in cells]
+    lines = pl.Series(block).str.strip_chars_end("\r\n").to_frame("@line").with_row_index("@offset")
+    cells = pl.col("@line").str.count_matches(form.delimiter, literal=True) + 1
+    lines = lines.with_columns(pl.when(pl.col("@line") == "").then(0).otherwise(cells).alias("@cells"))
+    fits = lines.filter(pl.col("@cells") == len(names))
+    split = fits["@line"].str.split_exact(form.delimiter, len(names) - 1).struct.rename_fields(list(names))
+    broken = lines.filter(pl.col("@cells") != len(names)).select("@offset", "@cells")
     return Block(
-        cells=[each for each, fit in zip(cells, fits, strict=True) if fit],
-        offsets=[i for i, fit in enumerate(fits) if fit],
-        broken=[(i, _misfit(cells[i], width), block[i]) for i, fit in enumerate(fits) if not fit],
+        cells=split.struct.unnest(),
+        offsets=fits["@offset"].to_list(),
+        broken=[(offset, _misfit(count, len(names)), block[offset]) for offset, count in broken.rows()],
         text=len(text),
     )
 
@@ -80,7 +82,7 @@ def _quoted(block: list[str], rest: Iterator[str], form: Format, width: int) -> 
         try:
             cells = next(reader)
         except csv.Error as error:
-            reason = f"half a line, or a stray quote: {error}"
+            reason = f"half a line, a stray quote, or a cell too long: {error}"
         if cells is None or len(cells) != width:
             # A stray quote takes all up to the next one into its cell: only its own line is lost.
             lines.give_back()
@@ -93,9 +95,9 @@ def _quoted(block: list[str], rest: Iterator[str], form: Format, width: int) -> 
             rows.append(cells)
             offsets.append(number)
         else:
-            broken.append((number, reason if cells is None else _misfit(cells, width), original))
+            broken.append((number, reason if cells is None else _misfit(len(cells), width), original))
     return Block(cells=rows, offsets=offsets, broken=broken, text=size)
 
 
-def _misfit(cells: Sequence[str], width: int) -> str:
-    return f"{len(cells)} cells, the header has {width}" if cells else "empty row"
+def _misfit(cells: int, width: int) -> str:
+    return f"{cells} cells, the header has {width}" if cells else "empty row"

@@ -204,8 +204,14 @@ class _Reading:
             "@fact",
             *self._clock_cells(),
             *(self._value(name).alias(name) for name in table.columns if name not in _CLOCKED),
-            self._reason().alias("@reason"),
         )
+        # Whatever is wrong leaves a null behind. Only there is it put into words, which costs more than all the rest.
+        read = [name for name in self._found if name in cast.columns]
+        read += ["@observed"] if self._base() is None else ["@observed", "@known"]
+        suspect = rows.filter(cast.select(pl.any_horizontal(pl.col(read).is_null())).to_series())
+        reasons = suspect.select("@fact", self._reason().alias("@reason"))
+        cast = cast.join(reasons, on="@fact", how="left", maintain_order="left")
+        cast = cast.with_columns(pl.col("@reason").fill_null(""))
         if layout.volumes_by_price:
             cast = cast.with_columns(_by_price())
         if layout.kind == "news":
@@ -253,16 +259,21 @@ class _Reading:
 
     def _clock_cells(self) -> list[pl.Expr]:
         """Return what the clocks are made from: the stamp, and the base of what was known when."""
-        rule = self._rule()
+        rule, base = self._rule(), self._base()
         observed = instant(self._text("observed_at"), self._layout.observed)
-        bases = {
-            "observed": lambda: pl.lit(None, UTC_US),
-            "now": lambda: pl.lit(None, UTC_US),
-            "column": lambda: instant(self._text("available_at"), rule.stamp),
-            "path": lambda: instant(pl.lit(render("{stamp}", self._variables)), rule.stamp),
-            "sidecar": lambda: instant(pl.col("@seen"), rule.stamp),
-        }
-        return [observed.alias("@observed"), bases[rule.base]().alias("@known")]
+        since = pl.lit(None, UTC_US) if base is None else instant(base, rule.stamp)
+        return [observed.alias("@observed"), since.alias("@known")]
+
+    def _base(self) -> pl.Expr | None:
+        """Return the text of the instant that a fact was known from, None where no text tells it."""
+        match self._rule().base:
+            case "column":
+                return self._text("available_at")
+            case "path":
+                return pl.lit(render("{stamp}", self._variables))
+            case "sidecar":
+                return pl.col("@seen")
+        return None
 
     def _reason(self) -> pl.Expr:
         """Return what is wrong with the cells, "" where nothing is."""
@@ -273,16 +284,13 @@ class _Reading:
             if name in table.columns and name not in _CLOCKED and table.columns[name] != pl.String
         ]
         stamp = self._text("observed_at")
-        told.append(_stamp_reason("observed_at", stamp, instant(stamp, layout.observed)))
-        rule = self._rule()
-        if rule.base == "column":
-            text = self._text("available_at")
-            told.append(_stamp_reason("available_at", text, instant(text, rule.stamp)))
-        if rule.base == "sidecar" and layout.sidecar is not None:
-            seen = pl.col("@seen")
-            absent = pl.lit(f"available_at: the file is not listed in {layout.sidecar.file}")
-            told.append(pl.when(seen.is_null()).then(absent))
-            told.append(_unread(seen, instant(seen, rule.stamp), "available_at: '{}' is no instant"))
+        told.append(_stamp_reason("observed_at", stamp, instant(stamp, layout.observed), "observed_at is empty"))
+        base = self._base()
+        if base is not None:
+            absent = "available_at is empty"
+            if layout.sidecar is not None:
+                absent = f"available_at: the file is not listed in {layout.sidecar.file}"
+            told.append(_stamp_reason("available_at", base, instant(base, self._rule().stamp), absent))
         reasons = pl.concat_str(told, separator=_SEPARATOR, ignore_nulls=True)
         return pl.when(self._is_empty()).then(pl.lit("empty row")).otherwise(reasons)
 
@@ -323,8 +331,8 @@ def _unread(text: pl.Expr, value: pl.Expr, template: str) -> pl.Expr:
     return pl.when(text.is_not_null() & value.is_null()).then(pl.format(template, text))
 
 
-def _stamp_reason(name: str, text: pl.Expr, value: pl.Expr) -> pl.Expr:
-    missing = pl.when(text.is_null()).then(pl.lit(f"{name} is empty"))
+def _stamp_reason(name: str, text: pl.Expr, value: pl.Expr, absent: str) -> pl.Expr:
+    missing = pl.when(text.is_null()).then(pl.lit(absent))
     return missing.when(value.is_null()).then(pl.format(f"{name}: '{{}}' is not an instant as declared", text))
 
 

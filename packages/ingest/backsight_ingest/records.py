@@ -132,13 +132,18 @@ class _Building:
     def add(self, member: Member, block: Block) -> Iterator[Batch]:
         """Take the next records of a text."""
         first = self.last + 1
-        self._cells += block.cells
-        self._numbers += [first + offset for offset in block.offsets]
+        numbers = [first + offset for offset in block.offsets]
+        if isinstance(block.cells, pl.DataFrame):
+            self.shelve(member)
+            self._keep(block.cells, numbers, member)
+        else:
+            self._cells += block.cells
+            self._numbers += numbers
         self._broken += [
             Broken(row=first + offset, origin=member.origin, reason=reason, original=text.rstrip("\r\n"))
             for offset, reason, text in block.broken
         ]
-        records = len(block.cells) + len(block.broken)
+        records = len(block.offsets) + len(block.broken)
         self.last += records
         self._held += records
         self._text += block.text
@@ -156,9 +161,12 @@ class _Building:
         frame = pl.DataFrame(
             {name: pl.Series(cells, dtype=pl.String) for name, cells in zip(self._head.names, columns, strict=True)}
         )
-        numbers = pl.Series("@row", self._numbers, dtype=pl.Int64)
-        self._done.append(frame.with_columns(numbers, pl.lit(member.origin).alias("@origin")))
+        self._keep(frame, self._numbers, member)
         self._cells, self._numbers = [], []
+
+    def _keep(self, frame: pl.DataFrame, numbers: list[int], member: Member) -> None:
+        row = pl.Series("@row", numbers, dtype=pl.Int64)
+        self._done.append(frame.with_columns(row, pl.lit(member.origin).alias("@origin")))
 
     def flush(self) -> Iterator[Batch]:
         """Yield what was shelved, if there is any."""
