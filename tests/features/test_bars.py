@@ -199,6 +199,19 @@ def test_a_series_that_is_all_off_its_grid(tmp_path, bars_of: Callable) -> None:
         read(Snapshot.take(lake), BarSeries.parse("v:BTC-USD:1h"))
 
 
+@pytest.mark.parametrize("hours", [(0, 1), (1, 0)], ids=["in order", "out of order"])
+def test_of_two_versions_at_one_instant_the_one_that_counts_is_read_last(
+    tmp_path, bars_of: Callable, hours: tuple[int, int]
+) -> None:
+    lake = Lake(tmp_path)
+    for hour in hours:
+        bar = bars_of(np.array([200.0 - 100 * hour]), start=T0).drop("ingested_at")
+        lake.append(BARS, bar, now=T0 + (1 + hour) * HOUR)
+    stored = read(Snapshot.take(lake), BarSeries.parse("v:BTC-USD:1h"))
+    assert stored["close"].to_list() == [200.0, 100.0]
+    assert known(stored)[0][2] == [100.0]
+
+
 def test_a_snapshot_does_not_see_what_is_written_later(tmp_path, bars_of: Callable) -> None:
     lake = Lake(tmp_path)
     nothing = Snapshot.take(lake)

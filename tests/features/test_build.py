@@ -95,6 +95,17 @@ def test_a_second_build_commits_nothing(home: Path) -> None:
     assert all(frame.equals(first[name], null_equal=True) for name, frame in tables(home).items())
 
 
+def test_a_commit_says_what_the_rows_follow_from_though_none_is_new(home: Path, bars_of: Callable) -> None:
+    make(home, "v:BTC-USD:1h")
+    rows = tables(home)
+    fill(home, {"bars": bars_of(np.array([100.0])).with_columns(symbol=pl.lit("XRP-USD"))}, NOW + timedelta(days=1))
+    make(home, "v:BTC-USD:1h")
+    assert versions(home) == [1, 1, 1]
+    assert all(frame.equals(rows[name], null_equal=True) for name, frame in tables(home).items())
+    commit = DeltaTable(str(home / "features" / "macro_1h")).history(1)[0]
+    assert json.loads(commit["backsight.lake"])["bars"] == Lake(home / "lake").version(FACTS["bars"])
+
+
 def add_bar(home: Path, bars_of: Callable, close: float, hours: int = 1) -> None:
     """Add a bar that closes some hours after the last one, and is known at once."""
     last = tables(home)["market_1h"]["available_at"][-1].replace(minute=0, second=0)

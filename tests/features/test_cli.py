@@ -61,3 +61,21 @@ def test_an_error_is_one_line_and_its_exit_code_and_the_trace_is_there_on_demand
     assert "no-such-layout" in done.stderr
     traced = run("--debug", *arguments, BACKSIGHT_HOME=str(tmp_path / "home"))
     assert "Traceback" in traced.stderr
+
+
+@pytest.mark.parametrize("name", ["a [folder]", "50%20off", "a|b"])
+def test_a_home_where_no_delta_table_can_lie_is_refused(tmp_path: Path, name: str) -> None:
+    done = run("--home", str(tmp_path / name), "build", "--bars", "v:BTC-USD:1h")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --home {tmp_path / name}: Delta tables cannot lie in a folder with ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    repo = Path(__file__).resolve().parents[2] / "feature_repo"
+    done = run("--home", str(tmp_path / "file" / "home"), "apply", "--repo", str(repo))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert str(tmp_path / "file") in done.stderr

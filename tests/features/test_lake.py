@@ -108,6 +108,31 @@ def test_other_values_for_a_stored_bar_are_a_correction_known_from_now_on(tmp_pa
     assert lake.append(BARS, bars(1.0), now=corrected + HOUR) == Appended(accepted=0, duplicate=1)
 
 
+@pytest.mark.parametrize(
+    ("lag", "sighted"),
+    [
+        pytest.param(timedelta(), True, id="estimated before the sighting"),
+        pytest.param(timedelta(minutes=1), True, id="estimated after the sighting"),
+        pytest.param(timedelta(minutes=1), False, id="estimated by another rule"),
+    ],
+)
+def test_an_estimate_never_dates_other_values_back(tmp_path: Path, lag: timedelta, sighted: bool) -> None:
+    lake = Lake(tmp_path)
+    lake.append(BARS, bars(1.0, lag=timedelta(seconds=20), estimated=not sighted), now=NOW)
+    lake.append(BARS, bars(1.5, 2.0, lag=lag), now=NOW + HOUR)
+    stored = lake.scan(BARS).sort("available_at").collect()
+    known = [T0 + timedelta(seconds=20), T0 + HOUR + lag, NOW + HOUR]
+    assert stored["available_at"].to_list() == known
+    assert stored["close"].to_list() == [1.0, 2.0, 1.5]
+
+
+def test_a_sighted_version_keeps_its_instant(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append(BARS, bars(1.0), now=NOW)
+    lake.append(BARS, bars(1.5, lag=HOUR, estimated=False), now=NOW + HOUR)
+    assert lake.scan(BARS).sort("available_at").collect()["available_at"].to_list() == [T0, T0 + HOUR]
+
+
 def test_an_edit_is_a_version_and_an_earlier_sighting_counts(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     assert lake.append(POSTS, post("a", day=3), now=NOW).accepted == 1

@@ -175,6 +175,44 @@ def test_labels_come_from_the_bars_that_the_features_were_built_from(trained: Si
     assert origin.facts.versions["bars"] == lake.version(BARS)
 
 
+def with_another_symbol(trained: SimpleNamespace, home: Path) -> tuple[Workspace, Lake]:
+    """Return a copy of the workspace in which ETH-USD was pulled and built after the training."""
+    workspace = Workspace(root=Path(shutil.copytree(trained.workspace.root, home)))
+    lake = Lake(workspace.lake)
+    lake.append(BARS, trained.bars.with_columns(symbol=pl.lit("ETH-USD"))[:100], now=WRITTEN + timedelta(days=1))
+    build(Snapshot.take(lake), workspace.features, [replace(SERIES, symbol="ETH-USD")])
+    return workspace, lake
+
+
+def test_rows_of_each_symbol_keep_the_record_of_their_own_build(trained: SimpleNamespace, tmp_path: Path) -> None:
+    workspace, lake = with_another_symbol(trained, tmp_path / "home")
+    before = provenance(trained.workspace.features, trained.lake, SERIES)
+    after = provenance(workspace.features, lake, SERIES)
+    assert dict(after.facts.versions) == dict(before.facts.versions)
+    assert after.ingested_until == WRITTEN
+    assert provenance(workspace.features, lake, replace(SERIES, symbol="ETH-USD")).ingested_until > WRITTEN
+    with pytest.raises(BadInput, match="no features of bitstamp:XRP-USD:1h are built"):
+        provenance(workspace.features, lake, replace(SERIES, symbol="XRP-USD"))
+
+
+def test_tables_of_a_build_that_was_broken_off_are_not_learnt_from(trained: SimpleNamespace, tmp_path: Path) -> None:
+    whole, lake = with_another_symbol(trained, tmp_path / "whole")
+    build(Snapshot.take(lake), whole.features, [SERIES])
+    assert provenance(whole.features, lake, SERIES).ingested_until > WRITTEN
+    shutil.rmtree(whole.features / "macro_1h")
+    with pytest.raises(BadInput, match="no features of 1h bars are built"):
+        provenance(whole.features, lake, SERIES)
+    shutil.copytree(trained.workspace.features / "macro_1h", whole.features / "macro_1h")
+    with pytest.raises(BadInput, match="was broken off: market_1h, text_1h, macro_1h come from different states"):
+        provenance(whole.features, lake, SERIES)
+
+
+def test_bars_label_windows_of_their_own_length_only(trained: SimpleNamespace) -> None:
+    facts = Snapshot.take(trained.lake)
+    with pytest.raises(BadInput, match="forecast_1h has slots of 1:00:00, bars of bitstamp:BTC-USD:4h cannot label"):
+        collect(trained.store, facts, replace(SERIES, timeframe="4h"), service="forecast_1h", length=8, horizon=6)
+
+
 def test_a_horizon_must_be_whole_bars(trained: SimpleNamespace) -> None:
     assert trained.plan.bars_ahead == 24
     with pytest.raises(BadInput, match="no whole number of bars"):

@@ -26,6 +26,8 @@ _MONDAY: Final = timedelta(days=4)
 """From 1970-01-01, a Thursday, to the first Monday: weekly bars close on Mondays."""
 
 _PRICES: Final = ("open", "high", "low", "close")
+_ARRIVAL: Final = ("available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
+"""Orders the versions of a slot; the values make the order a total one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ class Epoch:
 
 
 def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
-    """Return all versions of a series' bars, unordered.
+    """Return all versions of a series' bars: by close, then by arrival, the one that counts last.
 
     Parameters
     ----------
@@ -155,11 +157,7 @@ def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     """
     bars = facts.scan(BARS)
     name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
-    versions = (
-        bars.filter(*name)
-        .select("observed_at", "available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
-        .collect()
-    )
+    versions = bars.filter(*name).select("observed_at", *_ARRIVAL).sort("observed_at", *_ARRIVAL).collect()
     if versions.is_empty():
         raise BadInput(f"no bars {series} in the lake; there are {_existing(bars)}")
     if on_grid(versions, series.grid).is_empty():
@@ -184,8 +182,8 @@ def epochs(versions: pl.DataFrame, grid: Grid, memory: int) -> Iterator[Epoch]:
     memory : int
         Slots before the newest that a row's features depend on.
     """
-    # The last version of a slot at one instant wins; the values make the order a total one.
-    ordered = on_grid(versions, grid).sort("available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
+    # The last version of a slot at one instant wins.
+    ordered = on_grid(versions, grid).sort(_ARRIVAL)
     if ordered.is_empty():
         return
     slots = (ordered["observed_at"].dt.epoch("us").to_numpy() - grid.origin_us) // grid.step_us

@@ -139,8 +139,8 @@ def build(
     """Compute the features of bar series and write their tables.
 
     The rows of the symbols that are built become those computed now, in one commit per table, those of others stay.
-    The commit records the series, the lake's versions, the scorer and the version of this code; where nothing has
-    changed there is none.
+    The commit records the series, the lake's versions, the scorer and the version of this code; where rows and record
+    are as before there is none.
 
     Parameters
     ----------
@@ -240,7 +240,8 @@ def _write(path: Path, rows: pl.DataFrame, *, as_before: bool, metadata: dict[st
     )
     new = rows.filter(is_new.to_series())
     if rows.filter(~is_new.to_series()).equals(old, null_equal=True) and len(stored.file_uris()) < _MOST_FILES:
-        if new.height:
+        # A commit without rows still says that they follow from the lake as it is now.
+        if new.height or not metadata.items() <= stored.history(1)[0].items():
             write_deltalake(stored, new.to_arrow(), mode="append", commit_properties=properties)
         return
     listed = ", ".join("'" + symbol.replace("'", "''") + "'" for symbol in symbols)

@@ -1,14 +1,19 @@
 """The ``backsight`` command. Its verbs are the entry points of group ``backsight.commands`` that are installed."""
 
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Final
 
 import click
 
 from backsight_features import __version__
-from backsight_features.errors import BacksightError
+from backsight_features.errors import BacksightError, BadInput
 from backsight_features.workspace import Workspace
+
+_NO_FOLDER: Final = re.compile(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}")
+"""What delta-rs cannot have in the path of a table: it makes an address of it and fails, or means another folder."""
 
 
 class _Verbs(click.Group):
@@ -46,7 +51,10 @@ def cli(ctx: click.Context, home: Path, debug: bool) -> None:
       backsight sample world --seed 7
       backsight pull dump --layout binance-1h world/bars
     """
-    ctx.obj = Workspace(root=home.absolute())
+    root = home.absolute()
+    if found := _NO_FOLDER.search(root.as_posix()):
+        raise BadInput(f"--home {root}: Delta tables cannot lie in a folder with {found[0]!r} in its path")
+    ctx.obj = Workspace(root=root)
 
 
 def main() -> None:
@@ -62,8 +70,9 @@ def main() -> None:
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except BacksightError as error:
+    except (BacksightError, OSError) as error:
+        # Of the system: a full disk, a folder that may not be written.
         if debug:
             raise
         click.echo(f"error: {' '.join(str(error).split())}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(error.exit_code if isinstance(error, BacksightError) else BacksightError.exit_code)

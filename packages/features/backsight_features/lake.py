@@ -64,8 +64,8 @@ class Lake:
     ) -> Appended:
         """Write the rows that say something new, and the watermark, in one commit.
 
-        A version whose instant is only estimated, and already taken by another version of the same fact, is a
-        correction: nobody can have known it before it was first seen here, so it becomes available at ``now``.
+        A version whose instant is only estimated, of a fact that is stored with other content, is a correction:
+        nobody can have known it before it was first seen here, so it becomes available at ``now``.
 
         Parameters
         ----------
@@ -195,17 +195,18 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
         .filter(~duplicate.fill_null(False))
         .drop("known_at", "instants")
     )
-    taken = stored.select(*table.key, "available_at", pl.lit(True).alias("taken")).unique()
-    correction = pl.col("taken").fill_null(False) & pl.col("available_at_estimated")
+    # What is new of a stored fact says something else, or was sighted earlier, which is no estimate.
+    told = stored.select(*table.key, pl.lit(True).alias("told")).unique()
+    correction = pl.col("told").fill_null(False) & pl.col("available_at_estimated")
     return (
-        new.join(taken, on=[*table.key, "available_at"], how="left", nulls_equal=True, maintain_order="left")
+        new.join(told, on=table.key, how="left", nulls_equal=True, maintain_order="left")
         .with_columns(
             available_at=pl.when(correction)
             .then(pl.max_horizontal("available_at", pl.lit(now, UTC_US)))
             .otherwise("available_at"),
             available_at_estimated=pl.col("available_at_estimated") & ~correction,
         )
-        .drop("taken")
+        .drop("told")
     )
 
 

@@ -40,7 +40,7 @@ def ahead(bars: pl.DataFrame, slots: TimeArray, *, horizon: int, timeframe: time
     Parameters
     ----------
     bars : DataFrame with `observed_at` (bar close), `available_at`, `close`
-        All stored versions of the bars of one series.
+        All stored versions of the bars of one series; of two of one slot and instant the later row counts.
     slots : ndarray of shape (n,), datetime64[us]
         Close of the newest bar known at the instant of each sample.
     horizon : int

@@ -223,8 +223,15 @@ def collect(
         Bars ahead.
     first_at, last_at : datetime, optional
         Instants outside are left out; the slots of a window may lie before.
+
+    Raises
+    ------
+    BadInput
+        Where bars and features are of different timeframes, or as `label` says.
     """
     windows = store.windows(service, [series.symbol], length=length, start=first_at, end=last_at)
+    if windows.timeframe != series.grid.step:
+        raise BadInput(f"{service} has slots of {windows.timeframe}, bars of {series} cannot label them")
     return label(windows, read(facts, series), horizon=horizon)
 
 
