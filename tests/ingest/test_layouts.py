@@ -73,6 +73,32 @@ def test_a_layout_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
         ('epoch = "s"', 'epoch = "s"\n[format]\ndelimiter = ", "', "should be one character"),
         ('epoch = "s"', 'epoch = "s"\n[sidecar]\nfile = "m"', "lacks sidecar.key, sidecar.time"),
         ('epoch = "s"', "epoch = s", "is no TOML"),
+        ('[observed]\nepoch = "s"', "", "observed needs either formats or epoch"),
+        ('kind = "bars"', 'kind = "bars"\navailable = "15s"', "available is '15s', should be a table"),
+        ('kind = "bars"', 'kind = "bars"\nversions = []', "should hold a table for each fact"),
+        ('kind = "bars"', 'kind = "bars"\noptional = ["opne"]', "names opne, which is not in columns"),
+        ('kind = "bars"', 'kind = "bars"\noptional = ["open"]', "which every one of the bars has to have"),
+        ('kind = "bars"', 'kind = "bars"\nid_from = ["t"]', "bars have no id of their own"),
+        ('kind = "bars"', 'kind = "bars"\ntranslate.bsae = { x = "y" }', "translate.bsae is no variable"),
+        ('kind = "bars"', 'kind = "bars"\nreplace.opne = { x = "y" }', "names opne, which is not in columns"),
+        ('kind = "bars"', 'kind = "bars"\nheader.x = { row = 0, column = 1 }', "counted from 1"),
+        (
+            'kind = "bars"',
+            'kind = "bars"\nheader.x = { row = -1, column = 1 }',
+            "header.x.row is -1, should be 0 or more",
+        ),
+        ('open = "o"', "open = []", "columns.open is [], should name a column"),
+        ('venue = "mine"', 'venue = "mine"\nopen = "5"', "open is a column and a constant"),
+        ('timeframe = "1h"', 'timeframe = "1hour"', "layout mine.toml: '1hour' is not a timeframe"),
+        ('epoch = "s"', 'epoch = "s"\nzone = "America"', "observed.zone is 'America', which is no zone"),
+        ('epoch = "s"', 'formats = ["yyyy-mm-dd"]', "'yyyy-mm-dd' is no format; write one like"),
+        ('epoch = "s"', 'formats = ["%Y-%m-%d %I"]', "'%Y-%m-%d %I' is no format: Invalid format string"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nskip = -1', "format.skip is -1, should be 0 or more"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nencoding = "klingon"', "format.encoding is 'klingon'"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nencoding = "base64"', "format.encoding is 'base64'"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\ndecimal = ""', "format.decimal is '', should be one character"),
+        ('epoch = "s"', "epoch = 's'\n[format]\ndelimiter = '\"'", "should be one character, and no quote"),
+        ('epoch = "s"', 'epoch = "s"\n[[published]]\nseries = ["x"]\nlag = "1d"', "published needs the series"),
     ],
 )
 def test_what_is_wrong_in_a_layout_is_named(old: str, new: str, says: str) -> None:
@@ -80,6 +106,16 @@ def test_what_is_wrong_in_a_layout_is_named(old: str, new: str, says: str) -> No
         parse(MINE.replace(old, new).encode(), name="mine.toml")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_table_that_is_none_is_named() -> None:
+    text = MINE.replace('[observed]\nepoch = "s"', "").replace('kind = "bars"', 'kind = "bars"\nobserved = "s"')
+    with pytest.raises(BadInput, match="observed is 's', should be a table"):
+        parse(text.encode(), name="mine.toml")
+
+
+def test_an_editor_may_put_a_mark_in_front() -> None:
+    assert parse(("\ufeff" + MINE).encode(), name="mine.toml").kind == "bars"
 
 
 def test_the_documentation_shows_a_sound_layout_and_names_every_key() -> None:

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
 import subprocess
 import sys
@@ -229,7 +230,10 @@ def test_json_lines_that_are_cut_or_have_another_shape_are_set_aside(lake: Lake,
         ("a.csv", lambda whole: b"when,price\n1,2\n", "no column 'datetime' for observed_at; there is 'when', 'price'"),
         ("a.csv", lambda whole: whole.replace(b"volume", b"volume,trades"), "column 'trades' is not declared"),
         ("a.csv", lambda whole: whole.replace(b"close", b"high"), "column 'high' is there twice"),
-        ("a.csv", lambda whole: b"\xff\xfe\n", "the header is not utf-8"),
+        ("a.csv", lambda whole: b"\xff\xfe\n", "the header is not utf-8; the layout's format.encoding says"),
+        ("a.csv", lambda whole: b"<p>" * 9000, "there is '" + "<p>" * 13 + "<…'"),
+        ("a.csv", lambda whole: b"\0" * 5000, "no column 'datetime'"),
+        ("a.csv.gz", lambda whole: gzip.compress(b""), "is empty"),
         ("a.csv", lambda whole: whole.replace(b"-", b"/"), "not one of the first 4000 rows can be read: observed_at: "),
     ],
 )
@@ -307,6 +311,41 @@ def test_a_folder_is_read_in_order_and_what_is_not_claimed_is_named(read: Pull, 
     assert [Path(each).name for each in skipped] == ["notes.txt"]
     with pytest.raises(BadInput, match=r"holds no file called \*-\?\?\?\?"):
         read("reddit-crawl", tmp_path / "in")
+
+
+def test_any_name_is_a_name(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    names = [b"BTCUSDT [1] \xc3\xbc.csv", b"BTCUSDT \xff.csv", b"BTCUSDT a\nb.csv"]
+    for i, name in enumerate(names):
+        write(tmp_path / "in" / os.fsdecode(name), lines(i + 1))
+    accounts, _ = read("binance-1h", tmp_path / "in")
+    assert {Path(each.origin).name for each in accounts} == {
+        r"BTCUSDT \xff.csv",
+        r"BTCUSDT a\nb.csv",
+        "BTCUSDT [1] ü.csv",
+    }
+    assert [each.error for each in accounts] == [None] * 3
+    assert lake.scan(RUNS).collect().height == 3
+
+
+def test_hidden_files_and_pipes_are_skipped_and_a_link_into_nowhere_fails(read: Pull, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "BTCUSDT.csv", lines(2))
+    (tmp_path / "in" / "BTCUSDT_gone.csv").symlink_to(tmp_path / "gone.csv")
+    (tmp_path / "in" / "._BTCUSDT.csv").write_bytes(b"\0\5\x16\7")
+    os.mkfifo(tmp_path / "in" / "BTCUSDT_pipe.csv")
+    (good, gone), skipped = read("binance-1h", tmp_path / "in")
+    assert counts(good) == (2, 2, 0, 0)
+    assert "No such file" in str(gone.error)
+    assert [Path(each).name for each in skipped] == ["._BTCUSDT.csv", "BTCUSDT_pipe.csv"]
+    with pytest.raises(BadInput, match="no file that can be read twice"):
+        read("binance-1h", tmp_path / "in" / "BTCUSDT_pipe.csv")
+
+
+def test_a_cell_without_end_costs_its_own_row_only(lake: Lake, read: Pull, tmp_path: Path) -> None:
+    rows = lines(5)
+    rows[2] = f'2023-02-01 00:00:00,1,1,1,1,"{"9" * 1_000_000}"'
+    (account,), _ = read("binance-1h", write(tmp_path / "home" / "BTCUSDT.csv", rows))
+    assert counts(account) == (5, 4, 0, 1)
+    assert lake.scan(QUARANTINE).collect()["original"][0] == rows[2]
 
 
 def bundle(path: Path, members: list[tuple[str, bytes]]) -> Path:

@@ -212,6 +212,18 @@ def test_the_commands_list_show_and_replay(lake: Lake, tmp_path: Path) -> None:
     assert ran == [("quarantine replay", 3, 3), ("quarantine replay", 5, 3), ("pull dump", 6, 5)]
 
 
+def test_a_table_cuts_what_is_as_long_as_a_book(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(BARS_TOML)
+    (tmp_path / "rows.csv").write_text(ROWS + "2023-01-01 09:00,1,2,1,2," + "x" * 5000 + "\n")
+    home = ["--home", str(tmp_path / "home")]
+    CliRunner().invoke(
+        cli, [*home, "pull", "dump", "--layout", str(tmp_path / "mine.toml"), str(tmp_path / "rows.csv")]
+    )
+    show = [*home, "quarantine", "show", "--reason", "x" * 100]
+    assert "x" * 5000 in json.loads(CliRunner().invoke(cli, [*show, "--json"]).stdout)[0]["original"]
+    assert "x" * 5000 not in CliRunner().invoke(cli, show).stdout
+
+
 def test_nothing_waits_in_an_empty_lake(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     assert counts(lake).is_empty()

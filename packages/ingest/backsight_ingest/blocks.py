@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 import polars as pl
-from backsight_features.errors import BadInput
 
 from backsight_ingest.files import Member
 from backsight_ingest.layout import Format
@@ -95,18 +94,9 @@ def is_sound(text: str) -> bool:
 
 
 def open_text(member: Member, form: Format) -> IO[str]:
-    """Open a text without its byte order mark; bytes that cannot be decoded become surrogates.
-
-    Raises
-    ------
-    BadInput
-        If the encoding is unknown.
-    """
+    """Open a text without its byte order mark; bytes that cannot be decoded become surrogates."""
     encoding = "utf-8-sig" if form.encoding.lower() in ("utf-8", "utf8") else form.encoding
-    try:
-        return member.path.open(encoding=encoding, errors="surrogateescape", newline="")
-    except LookupError:
-        raise BadInput(f"format.encoding {form.encoding!r} is unknown; write one like utf-8, latin-1, utf-16") from None
+    return member.path.open(encoding=encoding, errors="surrogateescape", newline="")
 
 
 def text_lines(member: Member, form: Format) -> Iterator[tuple[str, bool]]:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from backsight_features.errors import BadInput
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backsight_ingest.accounts import Account
+
+_SHOWN: Final = 400
+"""Characters of an original text that a table shows; JSON has it all."""
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -111,6 +114,10 @@ def show(workspace: Workspace, layout: str | None, reason: str | None, limit: in
     if reason is not None:
         rows = rows.filter(pl.col("reason").str.contains(reason, literal=True))
     found = rows.select("origin", "row", "reason", "original").head(limit).collect()
+    if not as_json:  # a cell may be as long as a book
+        said = pl.col("original")
+        long = said.str.len_chars() > _SHOWN
+        found = found.with_columns(pl.when(long).then(said.str.head(_SHOWN) + "…").otherwise(said).alias("original"))
     _show(found, as_json, "nothing of that is in quarantine")
 
 

@@ -37,7 +37,7 @@ def delimited(layout: Layout, member: Member, settings: Settings, rows_per_block
         except csv.Error as error:
             raise Drifted(f"the header is no delimited text: {error}") from None
         if not lines.take()[1]:
-            raise Drifted(f"the header is not {form.encoding}")
+            raise Drifted(f"the header is not {form.encoding}; the layout's format.encoding says what the text is")
         for mark, cells in zip(form.marks, header, strict=False):
             if cells[:1] != [mark]:
                 raise Drifted(f"a header row begins with {cells[:1] or ['']}, not [{mark!r}]")

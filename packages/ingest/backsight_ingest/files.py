@@ -8,6 +8,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import os
 import tarfile
 import tempfile
 import zipfile
@@ -118,20 +119,35 @@ def find(paths: Iterable[Path], patterns: tuple[str, ...]) -> tuple[list[Named],
     for path in paths:
         whole = path.absolute()
         if whole.is_file():
-            named.append(Named(path=whole, origin=str(path), home=whole.parent))
+            named.append(Named(path=whole, origin=_shown(path), home=whole.parent))
         elif whole.is_dir():
-            inside = [each for each in sorted(whole.rglob("*")) if each.is_file()]
-            mine = [each for each in inside if _claimed(each.name, patterns)]
+            inside = [each for each in sorted(whole.rglob("*")) if not each.is_dir()]
+            mine = [each for each in inside if _claimed(each.name, patterns) and not _special(each)]
             if not mine:
                 raise BadInput(f"{path} holds no file called {' or '.join(patterns)}")
-            named += [Named(path=each, origin=str(path / each.relative_to(whole)), home=whole) for each in mine]
-            skipped += [str(path / each.relative_to(whole)) for each in inside if each not in set(mine)]
+            named += [Named(path=each, origin=_shown(path / each.relative_to(whole)), home=whole) for each in mine]
+            skipped += [_shown(path / each.relative_to(whole)) for each in inside if each not in set(mine)]
         else:
-            raise BadInput(f"{path}: no such file or folder")
+            raise BadInput(
+                f"{path}: {'no file that can be read twice' if whole.exists() else 'no such file or folder'}"
+            )
     return named, skipped
 
 
+def _shown(path: Path | str) -> str:
+    """Return a path as text that can be written anywhere: names need not be UTF-8, and may hold line breaks."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _special(path: Path) -> bool:
+    """Return whether this is a pipe, a socket or a device, which may never end; a link into nowhere is none of them."""
+    return path.exists() and not path.is_file()
+
+
 def _claimed(name: str, patterns: tuple[str, ...]) -> bool:
+    if name.startswith("."):  # as in a shell: what is hidden has to be named
+        return False
     if name.endswith(_ARCHIVES):
         return True
     for suffix in _DECODERS:
@@ -172,13 +188,14 @@ def decoded(file: Named, patterns: tuple[str, ...], *, largest: int = LARGEST_DE
 
 
 def _unpack(file: Named, patterns: tuple[str, ...], folder: Path, largest: int) -> tuple[list[Member], list[str]]:
-    name, place = file.path.name, file.path.as_posix()
+    name, place = file.path.name, _shown(file.path)
     if name.endswith(_ARCHIVES):
         budget = _Budget(file.origin, largest)
         members: list[Member] = []
         skipped: list[str] = []
         times: Counter[str] = Counter()
-        for inside, stream in _archived(file.path):
+        for raw, stream in _archived(file.path):
+            inside = _shown(raw)
             times[inside] += 1
             again = f"#{times[inside]}" if times[inside] > 1 else ""
             origin = f"{file.origin}!{inside}{again}"
@@ -189,7 +206,7 @@ def _unpack(file: Named, patterns: tuple[str, ...], folder: Path, largest: int) 
             _copy(_decoder(inside, stream), target, budget)
             members.append(Member(path=target, name=inside, place=f"{place}!{inside}", origin=origin))
         return members, skipped
-    relative = file.path.relative_to(file.home).as_posix()
+    relative = _shown(file.path.relative_to(file.home))
     if not name.endswith(tuple(_DECODERS)):
         return [Member(path=file.path, name=relative, place=place, origin=file.origin)], []
     target = folder / "0"

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from backsight_features.errors import BadInput, Drifted
 
 from backsight_ingest.files import Member
 from backsight_ingest.layout import Layout, render
+
+_MOST: Final = 20
+_LONGEST: Final = 40
+"""Names, and characters of each, that an error shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,4 +102,5 @@ def sources(layout: Layout, variables: Mapping[str, str], names: Iterable[str]) 
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:20])) + (" …" if len(names) > 20 else "")
+    shown = [repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") for name in names[:_MOST]]
+    return ", ".join(shown) + (" …" if len(names) > _MOST else "")

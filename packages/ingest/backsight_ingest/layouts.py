@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import polars as pl
+from backsight_features.clocks import timeframe
 from backsight_features.errors import BadInput
 
 from backsight_ingest.layout import (
@@ -81,13 +83,13 @@ def parse(text: bytes, *, name: str) -> Layout:
         If the text is no TOML, has an unknown key, lacks one, or contradicts itself; says what would be right.
     """
     try:
-        raw = tomllib.loads(text.decode())
+        raw = tomllib.loads(text.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"layout {name} is no TOML: {error}") from None
     try:
         layout = _layout(raw, name=name, digest=hashlib.sha256(text).hexdigest())
         _check(layout)
-    except _Wrong as error:
+    except (_Wrong, BadInput) as error:
         raise BadInput(f"layout {name}: {error}") from None
     return layout
 
@@ -101,7 +103,7 @@ def _layout(raw: Mapping[str, Any], *, name: str, digest: str) -> Layout:
     if own := sorted({"name", "digest"} & raw.keys()):
         raise _Wrong(f"unknown key {own[0]}; a layout is named by its file")
     kind = _choice("kind", raw.pop("kind", None), tuple(KINDS))
-    given = dict(raw.pop("observed", {}))
+    given = dict(_mapping("observed", raw.pop("observed", {})))
     stamp = _choice("observed.stamp", given.pop("stamp", _STAMPS[kind][0]), _STAMPS[kind])
     available = _mapping("available", raw.pop("available", {}))
     pattern = raw.pop("path", None)
@@ -155,6 +157,8 @@ def _typed(where: str, value: Any, annotation: Any) -> Any:
     if annotation in (str, int, bool):
         if type(value) is not annotation:
             raise _Wrong(f"{where} is {value!r}, should be {annotation.__name__}")
+        if annotation is int and value < 0:
+            raise _Wrong(f"{where} is {value!r}, should be 0 or more")
         return value
     if annotation == tuple[str, ...]:
         return tuple(_text(where, each) for each in _list(where, value))
@@ -206,14 +210,10 @@ def _pattern(value: Any) -> re.Pattern[str]:
 
 def _columns(where: str, value: Any) -> dict[str, tuple[str, ...]]:
     """Return, per target, the names that its column may have."""
-    return {
-        key: tuple(_text(f"{where}.{key}", name) for name in (each if isinstance(each, list) else [each]))
-        for key, each in _mapping(where, value).items()
-    }
-
-
-def _header(value: Any) -> dict[str, HeaderCell]:
-    return {key: _record(HeaderCell, f"header.{key}", cell) for key, cell in _mapping("header", value).items()}
+    named = {key: each if isinstance(each, list) else [each] for key, each in _mapping(where, value).items()}
+    if empty := [key for key, names in named.items() if not names]:
+        raise _Wrong(f"{where}.{empty[0]} is [], should name a column")
+    return {key: tuple(_text(f"{where}.{key}", name) for name in names) for key, names in named.items()}
 
 
 def _available(where: str, value: Mapping[str, Any]) -> Available:
@@ -245,37 +245,75 @@ def _version(where: str, value: Any) -> Version:
 
 def _check(layout: Layout) -> None:
     """Refuse a layout whose parts do not fit together."""
-    table = layout.table
-    allowed = {*table.columns, *_DERIVED} - {"source", "available_at_estimated"}
+    if not layout.versions:
+        raise _Wrong("versions is [], should hold a table for each fact of a row, or be left out")
     for version in layout.versions:
-        columns, constants = {**layout.columns, **version.columns}, {**layout.constants, **version.constants}
-        for key in (*columns, *constants):
-            if key not in allowed:
-                raise _Wrong(f"{layout.kind} have no {key}; one of: {', '.join(sorted(allowed))}")
-        made = {"available_at", "source", "available_at_estimated", *(("id",) if layout.kind == "news" else ())}
-        made |= {"id"} if layout.id_from else set()
-        needed = set(table.columns) - set(table.nullable) - made
-        if lacking := sorted(needed - columns.keys() - constants.keys()):
-            raise _Wrong(f"says nothing of {', '.join(lacking)}; name the column, or a constant")
-        if layout.kind == "bars" and "timeframe" not in constants:
-            raise _Wrong("timeframe has to be a constant: a file holds bars of one length")
-        if layout.available.base == "column" and "available_at" not in columns:
-            raise _Wrong("available.base is column, but columns has no available_at")
+        _check_columns(layout, {**layout.columns, **version.columns}, {**layout.constants, **version.constants})
     used = {name for text in _templates(layout) for name in NAME.findall(text)}
     if unknown := sorted(used - layout.variables):
         raise _Wrong(f"{{{unknown[0]}}} is not defined; define it in settings, defaults, header or a group of path")
-    if layout.format.header == 0 and layout.format.type == "csv" and not layout.format.names:
-        raise _Wrong("format.header is 0, so format.names has to name the columns")
-    if layout.format.marks and len(layout.format.marks) != layout.format.header:
-        raise _Wrong(f"format.marks needs a text for each of the {layout.format.header} header rows")
-    if layout.format.header > 1 and not layout.format.marks:
-        raise _Wrong("format.header is above 1, so format.marks has to give the first cell of each header row")
+    if unknown := sorted(layout.translate.keys() - layout.variables):
+        raise _Wrong(f"translate.{unknown[0]} is no variable; one of: {', '.join(sorted(layout.variables))}")
     if layout.volumes_by_price and not {"volume", "quote_volume"} <= layout.columns.keys():
         raise _Wrong("volumes_by_price needs columns for volume and quote_volume")
-    if len(layout.format.delimiter) != 1:
-        raise _Wrong(f"format.delimiter is {layout.format.delimiter!r}, should be one character")
+    if layout.id_from and (layout.kind == "news" or "id" not in layout.table.columns):
+        raise _Wrong(f"id_from is for posts and reactions; {layout.kind} have no id of their own")
+    _check_format(layout)
+    _check_clocks(layout)
+
+
+def _check_columns(layout: Layout, columns: Mapping[str, tuple[str, ...]], constants: Mapping[str, str]) -> None:
+    table = layout.table
+    allowed = {*table.columns, *_DERIVED} - {"source", "available_at_estimated"}
+    for key in (*columns, *constants):
+        if key not in allowed:
+            raise _Wrong(f"{layout.kind} have no {key}; one of: {', '.join(sorted(allowed))}")
+    made = {"available_at", "source", "available_at_estimated", *(("id",) if layout.kind == "news" else ())}
+    made |= {"id"} if layout.id_from else set()
+    needed = set(table.columns) - set(table.nullable) - made
+    if lacking := sorted(needed - columns.keys() - constants.keys()):
+        raise _Wrong(f"says nothing of {', '.join(lacking)}; name the column, or a constant")
+    if unknown := sorted({*layout.optional, *layout.replace} - columns.keys()):
+        raise _Wrong(f"optional or replace names {unknown[0]}, which is not in columns")
+    if always := sorted(set(layout.optional) & needed - constants.keys()):
+        raise _Wrong(f"optional names {always[0]}, which every one of the {layout.kind} has to have")
+    if twice := sorted(columns.keys() & constants.keys() - set(layout.optional)):
+        raise _Wrong(f"{twice[0]} is a column and a constant; leave one out, or list it under optional")
+    if layout.kind == "bars" and "timeframe" not in constants:
+        raise _Wrong("timeframe has to be a constant: a file holds bars of one length")
+    if layout.kind == "bars" and not NAME.search(constants["timeframe"]):
+        timeframe(constants["timeframe"])
+
+
+def _check_format(layout: Layout) -> None:
+    form = layout.format
+    if form.type == "csv" and form.header == 0 and not form.names:
+        raise _Wrong("format.header is 0, so format.names has to name the columns")
+    if form.marks and len(form.marks) != form.header:
+        raise _Wrong(f"format.marks needs a text for each of the {form.header} header rows")
+    if form.header > 1 and not form.marks:
+        raise _Wrong("format.header is above 1, so format.marks has to give the first cell of each header row")
+    if len(form.delimiter) != 1 or form.delimiter in '"\r\n':
+        raise _Wrong(f"format.delimiter is {form.delimiter!r}, should be one character, and no quote")
+    if len(form.decimal) != 1 or form.decimal == form.thousands:
+        raise _Wrong(f"format.decimal is {form.decimal!r}, should be one character, and not that of thousands")
+    try:
+        "".encode(form.encoding)
+    except (LookupError, ValueError):
+        raise _Wrong(f"format.encoding is {form.encoding!r}, should be one like utf-8, latin-1, utf-16") from None
+    if zero := [key for key, cell in layout.header.items() if cell.row == 0 or cell.column == 0]:
+        raise _Wrong(f"header.{zero[0]}: rows and columns are counted from 1")
+
+
+def _check_clocks(layout: Layout) -> None:
     _check_stamp("observed", layout.observed)
+    if layout.published and "series" not in layout.constants:
+        raise _Wrong("published needs the series as a constant")
     for rule in (layout.available, *layout.published.values()):
+        if rule.base == "column" and not all(
+            "available_at" in {**layout.columns, **v.columns} for v in layout.versions
+        ):
+            raise _Wrong("available.base is column, but columns has no available_at")
         if rule.base in ("column", "path", "sidecar"):
             _check_stamp("available", rule.stamp)
         if rule.base == "path" and "stamp" not in layout.variables:
@@ -304,11 +342,18 @@ def _templates(layout: Layout) -> list[str]:
 def _check_stamp(where: str, stamp: Stamp) -> None:
     if bool(stamp.formats) == (stamp.epoch is not None):
         raise _Wrong(f"{where} needs either formats or epoch")
+    for each in stamp.formats:
+        try:
+            pl.Series([each]).str.to_datetime(each, strict=False)
+        except pl.exceptions.ComputeError as error:
+            raise _Wrong(f"{where}.formats: {each!r} is no format: {str(error).splitlines()[0]}") from None
+        if "%" not in each:
+            raise _Wrong(f"{where}.formats: {each!r} is no format; write one like %Y-%m-%d %H:%M:%S")
     _zone(f"{where}.zone", stamp.zone)
 
 
 def _zone(where: str, name: str) -> None:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise _Wrong(f"{where} is {name!r}, which is no zone; write one like America/New_York") from None

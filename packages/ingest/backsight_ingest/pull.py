@@ -7,6 +7,7 @@ next pull reads the file again: what is there already comes out as duplicate.
 
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -133,7 +134,7 @@ class _File:
         parts = [layout.digest, json.dumps(dict(settings), sort_keys=True), whole.digest]
         parts += [str(file.path)] if layout.path is not None or self._seen is not None else []
         parts += [self._seen.digest] if self._seen is not None else []
-        self._app = "dump:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        self._app = "dump:" + hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:32]
 
     def read(self, run: str, started: datetime, rows_per_batch: int) -> Account:
         """Return the account of the file, written to the lake."""
