@@ -93,6 +93,7 @@ def test_a_layout_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
         ('epoch = "s"', 'epoch = "s"\nzone = "America"', "observed.zone is 'America', which is no zone"),
         ('epoch = "s"', 'formats = ["yyyy-mm-dd"]', "'yyyy-mm-dd' is no format; write one like"),
         ('epoch = "s"', 'formats = ["%Y-%m-%d %I"]', "'%Y-%m-%d %I' is no format: Invalid format string"),
+        ('epoch = "s"', 'epoch = "s"\n[format]\nnames = ["t"]\nmarks = ["t"]', "without format.marks"),
         ('epoch = "s"', 'epoch = "s"\n[format]\nskip = -1', "format.skip is -1, should be 0 or more"),
         ('epoch = "s"', 'epoch = "s"\n[format]\nencoding = "klingon"', "format.encoding is 'klingon'"),
         ('epoch = "s"', 'epoch = "s"\n[format]\nencoding = "base64"', "format.encoding is 'base64'"),

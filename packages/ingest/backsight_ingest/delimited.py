@@ -5,6 +5,7 @@ Read by the strict rules of `csv`. What does not fit the header is no row, and t
 
 import csv
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from itertools import chain, islice
 
 import polars as pl
@@ -31,22 +32,28 @@ def delimited(layout: Layout, member: Member, settings: Settings, rows_per_block
         try:
             for _ in range(form.skip):
                 next(lines)
+            lines.take()
             header = [next(reader) for _ in range(form.header)]
         except StopIteration:
             raise Drifted("the text ends before its header does") from None
         except csv.Error as error:
             raise Drifted(f"the header is no delimited text: {error}") from None
-        if not lines.take()[1]:
+        original, sound = lines.take()
+        if not sound:
             raise Drifted(f"the header is not {form.encoding}; the layout's format.encoding says what the text is")
         for mark, cells in zip(form.marks, header, strict=False):
             if cells[:1] != [mark]:
                 raise Drifted(f"a header row begins with {cells[:1] or ['']}, not [{mark!r}]")
+        text: Iterator[str] = stream
+        if form.names and header and tuple(header[0]) != form.names:
+            # Where the layout names the columns, a header may be absent: this was the first record.
+            header, text = [], chain(StringIO(original, newline=""), stream)
         names = tuple(header[0]) if header else form.names
         variables = settings.resolve(member, header)
         sources(layout, variables, names)
         yield Head(names=names, variables=variables)
-        while block := list(islice(stream, rows_per_block)):
-            yield _plain(block, form, names) or _quoted(block, stream, form, len(names))
+        while block := list(islice(text, rows_per_block)):
+            yield _plain(block, form, names) or _quoted(block, text, form, len(names))
 
 
 def _plain(block: list[str], form: Format, names: Sequence[str]) -> Block | None:

@@ -41,11 +41,11 @@ class Format:
     skip : int
         Lines before the header that say nothing.
     header : int
-        Header rows; the first names the columns. With 0, ``names`` does.
+        Header rows; the first names the columns. With 0, ``names`` does, and with 1 and ``names`` it may be absent.
     marks : tuple of str
         What the first cell of each header row has to be, so that no row of data is taken for a header.
     names : tuple of str
-        The columns of delimited text without a header.
+        The columns of delimited text whose header is absent, or may be.
     rows : str
         The key that holds the list of rows in a JSON document; dots lead deeper.
     encoding : str

@@ -293,6 +293,8 @@ def _check_format(layout: Layout) -> None:
         raise _Wrong(f"format.marks needs a text for each of the {form.header} header rows")
     if form.header > 1 and not form.marks:
         raise _Wrong("format.header is above 1, so format.marks has to give the first cell of each header row")
+    if form.names and (form.header > 1 or form.marks):
+        raise _Wrong("format.names is for text with no header row or one, and without format.marks")
     if len(form.delimiter) != 1 or form.delimiter in '"\r\n':
         raise _Wrong(f"format.delimiter is {form.delimiter!r}, should be one character, and no quote")
     if len(form.decimal) != 1 or form.decimal == form.thousands:

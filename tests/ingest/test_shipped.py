@@ -1,0 +1,302 @@
+"""Files of other venues, periods and versions than those at hand, through the layouts that come with backsight."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backsight_features.lake import Lake
+from backsight_features.schemas import BARS, MACRO, NEWS
+from backsight_ingest.layouts import load
+from backsight_ingest.pull import pull
+
+NOW = datetime(2026, 9, 1, tzinfo=UTC)
+JANUARY = datetime(2025, 1, 1, tzinfo=UTC)
+KLINE = "2,4,1,3,10,{end},30,7,5,15,0"
+KLINE_HEADER = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+)
+CDD = "https://www.CryptoDataDownload.com"
+
+
+def read(folder: Path, layout: str, name: str, *rows: str, **settings: str) -> list[dict[str, Any]]:
+    """Return the facts of a file, of which every row has to be one, in order of time."""
+    path = folder / "in" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+    lake = Lake(folder / "lake")
+    (account,), _ = pull(lake, load(layout), [path], settings=settings, now=NOW, tell=lambda _: None)
+    assert account.error is None, account.error
+    assert (account.read, account.quarantined) == (account.accepted, 0)
+    return lake.scan(load(layout).table).sort("observed_at").collect().to_dicts()
+
+
+# layout, file, settings, rows, venue:symbol:timeframe, close of the first bar
+BAR_FILES = [
+    (
+        "binance-klines",
+        "BTCUSDT-1h-2024-12.csv",
+        {},
+        [f"1735689600000,{KLINE}"],
+        "binance:BTC-USDT:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "binance-klines",  # from 2025 on in microseconds
+        "1000SATSUSDC-1d-2025-01.csv",
+        {},
+        [f"1735689600000000,{KLINE}"],
+        "binance:1000SATS-USDC:1d",
+        datetime(2025, 1, 2, tzinfo=UTC),
+    ),
+    (
+        "binance-futures-klines",
+        "um/ETHUSDT-4h-2025-01.csv",
+        {},
+        [KLINE_HEADER, f"1735689600000,{KLINE}"],
+        "binance:ETH-PERP:4h",
+        datetime(2025, 1, 1, 4, tzinfo=UTC),
+    ),
+    (
+        "binance-futures-klines",  # older files have no header
+        "um/ETHUSDT-4h-2020-01.csv",
+        {},
+        [f"1735689600000,{KLINE}", f"1735704000000,{KLINE}"],
+        "binance:ETH-PERP:4h",
+        datetime(2025, 1, 1, 4, tzinfo=UTC),
+    ),
+    (
+        "kraken-ohlcvt",
+        "XBTUSD_60.csv",
+        {},
+        ["1735689600,2,4,1,3,10,7"],
+        "kraken:BTC-USD:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "kraken-ohlcvt",
+        "ETHXBT_1440.csv",
+        {},
+        ["1735689600,2,4,1,3,10,7"],
+        "kraken:ETH-BTC:1d",
+        datetime(2025, 1, 2, tzinfo=UTC),
+    ),
+    (
+        "ccxt",
+        "bybit_BTC_USDT-5m.csv",
+        {"venue": "Bybit"},
+        ["timestamp,open,high,low,close,volume", "1735689600000,2,4,1,3,10"],
+        "bybit:BTC-USDT:5m",
+        datetime(2025, 1, 1, 0, 5, tzinfo=UTC),
+    ),
+    (
+        "ccxt",
+        "candles.csv",
+        {"venue": "okx", "base": "SOL", "quote": "USD", "timeframe": "1d"},
+        ["1735689600000,2,4,1,3,10"],
+        "okx:SOL-USD:1d",
+        datetime(2025, 1, 2, tzinfo=UTC),
+    ),
+    (
+        "cryptodatadownload",
+        "Binance_ETHUSDT_1h.csv",
+        {},
+        [
+            f"{CDD},,,,,,,,,",
+            "Unix,Date,Symbol,Open,High,Low,Close,Volume ETH,Volume USDT,tradecount",
+            "1735689600000,2025-01-01 00:00:00,ETHUSDT,2,4,1,3,10,25,7",
+        ],
+        "binance:ETH-USDT:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "cryptodatadownload",  # seconds and milliseconds in one file
+        "Gemini_ETHUSD_1h.csv",
+        {},
+        [
+            CDD,
+            "unix,date,symbol,open,high,low,close,Volume ETH,Volume USD",
+            "1735693200,2025-01-01 01:00:00,ETH/USD,2,4,1,3,10,25",
+            "1735689600000,2025-01-01 00:00:00,ETH/USD,2,4,1,3,10,25",
+        ],
+        "gemini:ETH-USD:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "cryptodatadownload",
+        "gemini_BTCUSD_2025_1min.csv",
+        {},
+        [
+            CDD,
+            "Unix Timestamp,Date,Symbol,Open,High,Low,Close,Volume",
+            "1735689600000,2025-01-01 00:00:00,BTCUSD,2,4,1,3,10",
+        ],
+        "gemini:BTC-USD:1m",
+        datetime(2025, 1, 1, 0, 1, tzinfo=UTC),
+    ),
+    (
+        "bitfinex-1m",
+        "tETHUSD.csv",
+        {"timeframe": "1h"},
+        ["1735689600000,2,3,4,1,10"],
+        "bitfinex:ETH-USD:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "coinbase-candles",
+        "ETH-EUR_1h.csv",
+        {},
+        ["time,low,high,open,close,volume", "1735689600,1,4,2,3,10"],
+        "coinbase:ETH-EUR:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "binance-1h",
+        "ETHUSDT_D1.csv",
+        {"timeframe": "1d"},
+        ["datetime,open,high,low,close,volume", "2025-01-01,2,4,1,3,10"],
+        "binance:ETH-USDT:1d",
+        datetime(2025, 1, 2, tzinfo=UTC),
+    ),
+    (
+        "perp-1m",
+        "eth-perp.csv",
+        {"venue": "deribit", "timeframe": "5m"},
+        ["timestamp,open,high,low,close,volume", "2025-01-01 00:05:00,2,4,1,3,10"],
+        "deribit:ETH-PERP:5m",
+        datetime(2025, 1, 1, 0, 5, tzinfo=UTC),
+    ),
+    (
+        "yahoo-1d",
+        "ETH-USD.csv",
+        {},
+        [
+            "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits",
+            "2025-01-01 00:00:00+00:00,2,4,1,3,10,0.0,0.0",
+        ],
+        "yahoo:ETH-USD:1d",
+        datetime(2025, 1, 2, tzinfo=UTC),
+    ),
+    (
+        "yfinance-1d",
+        "prices.csv",
+        {},
+        [
+            "Price,Close,High,Low,Open,Volume",
+            "Ticker,ETH-USD,ETH-USD,ETH-USD,ETH-USD,ETH-USD",
+            "Date,,,,,",
+            "2025-01-01,3,4,1,2,10",
+        ],
+        "yahoo:ETH-USD:1d",
+        datetime(2025, 1, 2, tzinfo=UTC),
+    ),
+    (
+        "yfinance-1h",
+        "prices.csv",
+        {},
+        [
+            "Price,Close,High,Low,Open,Volume",
+            "Ticker,ETH-USD,ETH-USD,ETH-USD,ETH-USD,ETH-USD",
+            "Datetime,,,,,",
+            "2025-01-01 00:00:00+00:00,3,4,1,2,10",
+        ],
+        "yahoo:ETH-USD:1h",
+        datetime(2025, 1, 1, 1, tzinfo=UTC),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "settings", "rows", "series", "closes"), BAR_FILES, ids=[f"{f[0]}:{f[1]}" for f in BAR_FILES]
+)
+def test_a_bar_is_told_apart_by_its_file(
+    tmp_path: Path, layout: str, name: str, settings: dict[str, str], rows: list[str], series: str, closes: datetime
+) -> None:
+    bar = read(tmp_path, layout, name, *(row.format(end="0") for row in rows), **settings)[0]
+    assert load(layout).table is BARS
+    assert f"{bar['venue']}:{bar['symbol']}:{bar['timeframe']}" == series
+    assert bar["observed_at"] == closes
+    assert [bar[name] for name in ("open", "high", "low", "close")] == [2, 4, 1, 3]
+    assert 10 in (bar["volume"], bar["quote_volume"])
+
+
+def test_a_contract_with_an_expiry_is_no_perpetual(tmp_path: Path) -> None:
+    path = tmp_path / "BTCUSDT_250328-1h-2025-01.csv"
+    path.write_text(f"1735689600000,{KLINE.format(end='0')}\n")
+    lake = Lake(tmp_path / "lake")
+    (account,), _ = pull(lake, load("binance-futures-klines"), [path], settings={}, now=NOW, tell=lambda _: None)
+    assert "give --set base=" in str(account.error)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "rows"),
+    [
+        ("fear-greed", "fng.csv", ["date,value,value_classification", "2025-01-01,70,Greed"]),
+        ("fear-greed", "fng.csv", ["timestamp,value,value_classification", "1735689600,70,Greed"]),
+        (
+            "fear-greed-api",
+            "fng.json",
+            [
+                '{"name": "Fear and Greed Index", "data": [{"value": "70", "value_classification": "Greed",',
+                '"timestamp": "1735689600", "time_until_update": "100"}], "metadata": {"error": null}}',
+            ],
+        ),
+    ],
+)
+def test_fear_and_greed_is_known_at_the_end_of_its_day(tmp_path: Path, layout: str, name: str, rows: list[str]) -> None:
+    (fact,) = read(tmp_path, layout, name, *rows)
+    assert (fact["series"], fact["value"], fact["observed_at"]) == ("FNG", 70, JANUARY)
+    assert fact["available_at"] == datetime(2025, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "header"),
+    [
+        ("fred-snapshot", "fredgraph.csv", "observation_date,DGS2"),
+        ("fred-snapshot", "DGS2.csv", "DATE,DGS2"),
+        ("fred-date-value", "DGS2.csv", "date,value"),
+    ],
+)
+def test_a_series_of_fred_is_named_by_its_header_or_its_file(
+    tmp_path: Path, layout: str, name: str, header: str
+) -> None:
+    first, gap = read(tmp_path, layout, name, header, "2025-01-02,4.25", "2025-01-03,.")
+    assert load(layout).table is MACRO
+    assert (first["series"], first["units"], first["value"], gap["value"]) == ("DGS2", "lin", 4.25, None)
+    assert first["available_at"] == datetime(2025, 1, 4, 5, tzinfo=UTC)  # the next business day, at its end
+
+
+NEWS_FILES = [
+    (
+        "news-published",
+        "bitcoin_news_2026-07-01_10-00.csv",
+        "datetime,headline,summary,source,url,categories,tags,api_source",
+        "2026-07-01T12:00:00+02:00,Up,,A,https://a.org/1,x,y,z",
+        datetime(2026, 7, 1, 10, tzinfo=UTC),
+    ),
+    (
+        "cryptonews",
+        "cryptonews_2024.csv",
+        "date;sentiment;source;subject;text;title;url",
+        "1-7-2026 10:00;{};A;btc;;Up;https://a.org/1",
+        datetime(2026, 7, 1, 10, tzinfo=UTC),
+    ),
+    (
+        "cryptonews-commas",
+        "cryptonews.csv",
+        "date,sentiment,source,subject,text,title,url",
+        "2026-07-01 10:00:00,\"{'class': 'neutral'}\",A,btc,,Up,https://a.org/1",
+        datetime(2026, 7, 1, 10, tzinfo=UTC),
+    ),
+]
+
+
+@pytest.mark.parametrize(("layout", "name", "header", "row", "published"), NEWS_FILES, ids=[f[0] for f in NEWS_FILES])
+def test_news_without_a_sighting_are_known_an_hour_later(
+    tmp_path: Path, layout: str, name: str, header: str, row: str, published: datetime
+) -> None:
+    (article,) = read(tmp_path, layout, name, header, row)
+    assert load(layout).table is NEWS
+    assert (article["title"], article["publisher"], article["observed_at"]) == ("Up", "A", published)
+    assert article["available_at"] == datetime(2026, 7, 1, 11, tzinfo=UTC)
+    assert article["available_at_estimated"]
