@@ -1,6 +1,7 @@
 """The made-up files are read by the shipped layouts, and each line becomes what the manifest says."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -30,6 +31,19 @@ def lake(made: World, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         assert got == {key: stated[key] for key in got}, name
         assert account.read == stated["lines"]
     return lake
+
+
+def test_few_bad_rows_far_apart_are_set_aside_too(tmp_path: Path) -> None:
+    # 540 days: long enough for polars to read the file in several chunks and to panic on what is left of them.
+    made = world(seed=7, days=540, end=date(2024, 6, 30), signal=False)
+    made.write(tmp_path / "world")
+    (name,) = (name for name in made.files if name.startswith("bars/"))
+    lake = Lake(tmp_path / "lake")
+    (account,), _ = pull(
+        lake, load("binance-1h"), [tmp_path / "world" / name], settings={}, now=NOW, tell=lambda *seen: None
+    )
+    assert account.status == "ok"
+    assert account.quarantined == made.manifest["files"][name]["quarantined"] == 8
 
 
 def test_every_kind_of_fact_is_there(lake: Lake) -> None:

@@ -139,7 +139,7 @@ def _not_yet(layout: Layout, read: pl.DataFrame, now: datetime) -> tuple[pl.Data
             available_at=pl.when(after).then(seen_now).otherwise("available_at"),
             available_at_estimated=pl.col("available_at_estimated") | after,
         ), read.clear().with_columns(reason=pl.lit("", pl.String))
-    late = read.filter(after).with_columns(
+    late = _in_one_chunk(read.filter(after)).with_columns(
         reason=pl.format("observed_at: {} lies in the future", pl.col("observed_at").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
     )
     return read.filter(~after), late
@@ -155,7 +155,7 @@ def _off_grid(layout: Layout, read: pl.DataFrame) -> tuple[pl.DataFrame, pl.Data
         return read, nothing
     off = pl.col("observed_at").dt.epoch("us") % (length // _MICROSECOND) != 0
     stamp = pl.col("observed_at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return read.filter(~off), read.filter(off).with_columns(
+    return read.filter(~off), _in_one_chunk(read.filter(off)).with_columns(
         reason=pl.format("observed_at: {} " + _OFF_GRID + " {}", stamp, pl.col("timeframe"))
     )
 
@@ -208,7 +208,7 @@ class _Reading:
         # Whatever is wrong leaves a null behind. Only there is it put into words, which costs more than all the rest.
         read = [name for name in self._found if name in cast.columns]
         read += ["@observed"] if self._base() is None else ["@observed", "@known"]
-        suspect = rows.filter(cast.select(pl.any_horizontal(pl.col(read).is_null())).to_series())
+        suspect = _in_one_chunk(rows.filter(cast.select(pl.any_horizontal(pl.col(read).is_null())).to_series()))
         reasons = suspect.select("@fact", self._reason().alias("@reason"))
         cast = cast.join(reasons, on="@fact", how="left", maintain_order="left")
         cast = cast.with_columns(pl.col("@reason").fill_null(""))
@@ -325,6 +325,11 @@ class _Reading:
 
 _CLOCKED: Final = ("observed_at", "available_at", "available_at_estimated", "source")
 _NUMBER: Final[Mapping[object, str]] = {pl.Float64(): "number", pl.Int64(): "whole number"}
+
+
+def _in_one_chunk(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the same rows. polars 2.1 panics where it puts together text of filtered rows that lie in several."""
+    return rows.rechunk()
 
 
 def _unread(text: pl.Expr, value: pl.Expr, template: str) -> pl.Expr:
