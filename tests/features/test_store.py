@@ -376,6 +376,12 @@ def test_what_is_not_there_yet_is_said(repo: Path, workspace: Workspace, store_m
         store_module.Store(repo / "elsewhere", workspace).apply()
 
 
+def test_a_damaged_registry_is_named(store: Any, repo: Path, workspace: Workspace, store_module: ModuleType) -> None:
+    (workspace.online / "registry.db").write_text("no registry")
+    with pytest.raises(BadInput, match=r"registry.db is no registry .* remove it and run `backsight apply`"):
+        store_module.Store(repo, workspace).instants("forecast_1h")
+
+
 def test_verbs(repo: Path, workspace: Workspace, store_module: ModuleType) -> None:
     write(workspace, states())
     home = ["--home", str(workspace.root)]

@@ -203,7 +203,7 @@ def first_sights(versions: pl.LazyFrame, key: Sequence[str], scores: pl.LazyFram
     # Texts without words cannot repeat each other's.
     once = first.filter(pl.col("text_id").is_null() | pl.col("text_id").is_first_distinct())
     judged = (
-        scores.sort("available_at", "ingested_at", "p_positive", "p_negative")
+        scores.sort("available_at", "ingested_at", "p_positive", "p_negative", "p_neutral")
         .unique("text_id", keep="first", maintain_order=True)
         .select(
             "text_id",

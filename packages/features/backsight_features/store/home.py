@@ -14,8 +14,10 @@ from feast.infra.registry.file import FileRegistryStore
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.repo_config import RegistryConfig, RepoConfig
 from feast.utils import _utc_now
+from google.protobuf.message import DecodeError
 from pydantic import StrictStr
 
+from backsight_features.errors import BadInput
 from backsight_features.store.settings import resolve
 
 
@@ -24,6 +26,20 @@ class HomeRegistryStore(FileRegistryStore):  # type: ignore[misc]
 
     def __init__(self, registry_config: RegistryConfig, repo_path: Path) -> None:
         self._filepath = Path(resolve(registry_config.path, repo_path))
+
+    def get_registry_proto(self) -> Registry:
+        """Return what the file holds.
+
+        Raises
+        ------
+        BadInput
+            If it holds no registry.
+        """
+        try:
+            held: Registry = super().get_registry_proto()
+        except DecodeError as error:
+            raise BadInput(f"{self._filepath} is no registry ({error}); remove it and run `backsight apply`") from error
+        return held
 
     def _write_registry(self, registry_proto: Registry) -> None:
         registry_proto.version_id = str(uuid.uuid4())
