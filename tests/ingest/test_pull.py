@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import perf_counter
 
 import polars as pl
 import pytest
@@ -487,6 +488,50 @@ def test_killed_anywhere_and_pulled_again_the_lake_is_as_if_undisturbed(tmp_path
         assert content(lake) == expected
         assert whole(lake).status == "unchanged"
     assert interrupted, "no kill fell between two commits: choose other delays"
+
+
+@pytest.mark.prove
+def test_a_storm_of_kills_over_several_files_leaves_what_an_undisturbed_pull_does(tmp_path: Path) -> None:
+    for i in range(3):  # half of each file lies in the one before, where some of it said something else
+        rows = lines(3000, datetime(2023, 1, 1, tzinfo=UTC) + timedelta(hours=1470 * i))
+        rows[100] = rows[100].replace(",90,", f",{80 + i},")
+        rows[1600] = rows[1600].replace(",90,", f",{80 + i},")
+        rows[500:500] = ["half a", rows[7], f"2023-02-01 00:00:00,x{i},1,1,1,1"]
+        rows[2000:2000] = ['2023-02-01,"', f"2023-02-01 00:00:00,y{i},1,1,1,1"]
+        write(tmp_path / "in" / f"BTCUSDT_{i}.csv.gz", rows)
+
+    def whole(lake: Lake) -> list[Account]:
+        layout = load("binance-1h")
+        return pull(lake, layout, [tmp_path / "in"], settings={}, now=NOW, tell=lambda _: None, rows_per_batch=400)[0]
+
+    undisturbed = Lake(tmp_path / "undisturbed")
+    began = perf_counter()
+    assert [counts(each) for each in whole(undisturbed)] == [
+        (3005, 3000, 1, 4),
+        (3005, 1472, 1529, 4),
+        (3005, 1472, 1529, 4),
+    ]
+    lasts = perf_counter() - began
+    expected = content(undisturbed)
+    draw = random.Random(11)
+    kills = within = 0
+    for i in range(8):
+        lake = Lake(tmp_path / f"lake{i}")
+        for _ in range(5):
+            delay = str(draw.uniform(0, lasts))
+            command = [sys.executable, "-c", KILLED, str(lake.root), str(tmp_path / "in"), delay]
+            child = subprocess.run(command, check=False, capture_output=True)
+            assert child.returncode in (0, -9), child.stderr
+            kills += child.returncode == -9
+            within += 0 < lake.scan(BARS).collect().height < 5944
+        for account in whole(lake):
+            assert (account.status, account.read) in (("ok", 3005), ("unchanged", 0))
+            assert account.read == account.accepted + account.duplicate + account.quarantined
+        assert content(lake) == expected
+        closed = lake.scan(RUNS).collect()
+        assert closed["read"].to_list() == [3005] * 3
+    assert kills >= 30
+    assert within >= 10, "too few kills fell within a pull: choose other delays"
 
 
 def test_the_command_prints_accounts_and_ends_with_the_error_of_a_file(tmp_path: Path) -> None:

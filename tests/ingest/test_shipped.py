@@ -266,6 +266,16 @@ def test_a_series_of_fred_is_named_by_its_header_or_its_file(
     assert first["available_at"] == datetime(2025, 1, 4, 5, tzinfo=UTC)  # the next business day, at its end
 
 
+def test_a_file_called_as_fred_calls_it_is_read_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "fredgraph (3).csv").write_text("observation_date,UNRATE\n2025-05-01,4.2\n")
+    lake = Lake(tmp_path / "lake")
+    (account,), skipped = pull(
+        lake, load("fred-snapshot"), [tmp_path / "in"], settings={}, now=NOW, tell=lambda _: None
+    )
+    assert (account.accepted, skipped) == (1, [])
+
+
 NEWS_FILES = [
     (
         "news-published",
