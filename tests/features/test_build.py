@@ -208,9 +208,11 @@ def test_two_venues_cannot_share_a_symbol(home: Path) -> None:
         make(home, "v:BTC-USD:1h", "w:BTC-USD:1h")
 
 
-def test_a_series_that_is_not_there_writes_nothing(home: Path) -> None:
+def test_a_series_that_is_not_there_says_and_writes_nothing_else(home: Path) -> None:
+    lines: list[str] = []
     with pytest.raises(BadInput, match="no bars v:XRP-USD:1h in the lake; there are v:BTC-USD:1h, v:ETH-USD:1h"):
-        make(home, "v:BTC-USD:1h", "v:XRP-USD:1h")
+        make(home, "v:BTC-USD:1h", "v:XRP-USD:1h", say=lines.append)
+    assert lines == []
     assert not (home / "features").exists()
 
 

@@ -98,6 +98,20 @@ def test_no_feature_changes_with_facts_that_became_known_later(
     assert list(futures_seen(honest, facts, instants(facts, seed))) == []
 
 
+def test_the_order_in_which_facts_are_read_decides_nothing(world: Callable) -> None:
+    facts = world(0)
+    # Versions of one fact that became known at one instant.
+    tied = {
+        "bars": facts["bars"][:50].with_columns(pl.col("close", "high") * 1.01),
+        "news": facts["news"][:50].with_columns(text=pl.lit("other words")),
+        "scores": facts["scores"][:50].with_columns(p_positive="p_negative", p_negative="p_positive"),
+        "macro": facts["macro"][:50].with_columns(pl.col("value") * 1.01),
+    }
+    facts = {name: pl.concat([frame, tied.get(name, frame.clear())]) for name, frame in facts.items()}
+    shuffled = {name: frame.sample(fraction=1, shuffle=True, seed=1) for name, frame in facts.items()}
+    assert honest(facts).equals(honest(shuffled), null_equal=True)
+
+
 def test_the_world_has_every_kind_of_fact_and_of_trouble(world: Callable) -> None:
     facts = world(0)
     assert {name for name, frame in facts.items() if frame.height} == FACTS.keys() - {"reactions"}

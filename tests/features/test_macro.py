@@ -66,6 +66,13 @@ def test_a_revision_of_an_old_month_that_comes_with_a_new_one_does_not_win(publi
     assert at(rates, "unrate_change", day(2024, 3, 8)) == [pytest.approx(0.3)]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_numbers_at_one_instant_the_one_ingested_later_counts(published: Callable, order: int) -> None:
+    rates = published("UNRATE", (day(2024, 1), day(2024, 2, 2), 3.7), (day(2024, 1), day(2024, 2, 2), 3.6))
+    rates = rates.with_columns(ingested_at=pl.Series([day(2024, 3), day(2024, 4)]).cast(UTC_US))[::order]
+    assert at(rates, "unrate_level", day(2024, 2, 2)) == [pytest.approx(3.6)]
+
+
 def test_a_revision_of_the_newest_month_is_no_new_release(published: Callable) -> None:
     rates = published("UNRATE", (day(2024, 1), day(2024, 2, 2), 3.7), (day(2024, 1), day(2024, 2, 12), 3.8))
     assert at(rates, "unrate_level", day(2024, 2, 11), day(2024, 2, 12)) == [pytest.approx(3.7), pytest.approx(3.8)]

@@ -6,7 +6,7 @@ is everything up to the newest slot. A version that comes out of order begins a 
 the past is another one. Features are computed once per epoch, and only on the slots that the epoch's rows need.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -140,6 +140,22 @@ class Epoch:
     available_at: IntArray
 
 
+def check(facts: Snapshot, wanted: Sequence[BarSeries]) -> None:
+    """Refuse series of which the lake has no bar, before anything is computed.
+
+    Raises
+    ------
+    BadInput
+        The message names one, and what there is.
+    """
+    named = pl.concat_str("venue", "symbol", "timeframe", separator=":")
+    existing = facts.scan(BARS).select(named.unique()).collect().to_series()
+    for series in wanted:
+        if str(series) not in existing:
+            names = ", ".join(existing.sort()) or "none at all; pull some first"
+            raise BadInput(f"no bars {series} in the lake; there are {names}")
+
+
 def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     """Return all versions of a series' bars: by close, then by arrival, the one that counts last.
 
@@ -153,13 +169,11 @@ def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     Raises
     ------
     BadInput
-        If the lake has no such bars, or none that closes on the grid. The message names what there is.
+        If the lake has no such bars, or none that closes on the grid.
     """
-    bars = facts.scan(BARS)
+    check(facts, [series])
     name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
-    versions = bars.filter(*name).select("observed_at", *_ARRIVAL).sort("observed_at", *_ARRIVAL).collect()
-    if versions.is_empty():
-        raise BadInput(f"no bars {series} in the lake; there are {_existing(bars)}")
+    versions = facts.scan(BARS).filter(*name).select("observed_at", *_ARRIVAL).sort("observed_at", *_ARRIVAL).collect()
     if on_grid(versions, series.grid).is_empty():
         raise BadInput(f"no bar of {series} closes on the {series.timeframe} grid of UTC; import them as what they are")
     return versions
@@ -220,9 +234,3 @@ def rows(epoch: Epoch, grid: Grid) -> pl.DataFrame:
         {"observed_at": epoch.slot * grid.step_us + grid.origin_us, "available_at": epoch.available_at},
         schema={"observed_at": pl.Int64, "available_at": pl.Int64},
     ).with_columns(pl.all().cast(UTC_US))
-
-
-def _existing(bars: pl.LazyFrame) -> str:
-    """Return the names of all series in the lake."""
-    names = bars.select(pl.concat_str("venue", "symbol", "timeframe", separator=":")).unique().collect().to_series()
-    return ", ".join(names.sort()) or "none at all; pull some first"

@@ -164,6 +164,7 @@ def build(
         If another build has been writing these tables for half a minute.
     """
     _check_distinct(series)
+    bars.check(facts, series)
     background = Background.read(facts, scorer)
     for gap in background.gaps():
         say(f"warning: {gap}")
