@@ -281,6 +281,8 @@ def test_a_path_that_has_no_stamp_needs_one_by_hand(read: Pull, tmp_path: Path) 
     path = write(tmp_path / "X.csv", ["2017-01-01,1"], "DATE,X")
     (account,), _ = read("fred-committed", path)
     assert "give --set stamp=" in str(account.error)
+    (account,), _ = read("fred-committed", path, stamp="15.4.2017")
+    assert "the stamp '15.4.2017' is not an instant" in str(account.error)
     (account,), _ = read("fred-committed", path, stamp="2017-04-15")
     assert counts(account) == (1, 1, 0, 0)
 
@@ -422,6 +424,22 @@ def test_a_folder_of_batches_lies_beside_its_manifest(lake: Lake, read: Pull, tm
     assert [counts(each) for each in accounts] == [(1, 1, 0, 0), (1, 1, 0, 0)]
     assert skipped == []
     assert lake.scan(NEWS).collect()["available_at"].min() == datetime(2025, 5, 4, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        (b"", "has 0 columns 'path', should have one"),
+        (b"path,path,commit_time\n", "has 2 columns 'path', should have one"),
+        (b"path,commit_time\nx,\xe9\n", "is no comma separated utf-8"),
+        (b'path,commit_time\nx,"2025\n', "is no comma separated utf-8"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_said(read: Pull, tmp_path: Path, manifest: bytes, says: str) -> None:
+    path = write(tmp_path / "bitcoin_news_1.csv", ["2025-05-04T10:00:00.000Z,Up,,A,https://a.org/1"], BATCH)
+    (tmp_path / "MANIFEST.csv").write_bytes(manifest)
+    (account,), _ = read("news-batches", path)
+    assert says in str(account.error)
 
 
 def test_an_archive_without_its_manifest_or_cut_off_is_refused(lake: Lake, read: Pull, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 from backsight_features.clocks import UTC_US, timeframe
-from backsight_features.errors import Drifted
+from backsight_features.errors import BadInput, Drifted
 from backsight_features.schemas import Table, validate
 
 from backsight_ingest.heads import sources
@@ -270,7 +270,10 @@ class _Reading:
             case "column":
                 return self._text("available_at")
             case "path":
-                return pl.lit(render("{stamp}", self._variables))
+                stamp = render("{stamp}", self._variables)
+                if pl.select(instant(pl.lit(stamp), self._rule().stamp)).item() is None:
+                    raise BadInput(f"the stamp {stamp!r} is not an instant as declared")
+                return pl.lit(stamp)
             case "sidecar":
                 return pl.col("@seen")
         return None

@@ -55,20 +55,26 @@ def sightings(sidecar: Sidecar, home: Path, members: Sequence[Member]) -> Sighti
     Raises
     ------
     BadInput
-        If there is no sidecar.
+        If there is no sidecar, or it cannot be read.
     Drifted
-        If it lacks a column.
+        If it lacks a column, or has it twice.
     """
     path = home / sidecar.file
     if not path.is_file():
         raise BadInput(f"no {sidecar.file} in {home}; it tells when each file was seen")
     text = path.read_bytes()
+    try:
+        header, *rows = csv.reader(text.decode("utf-8-sig").splitlines() or [""], strict=True)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} is no comma separated utf-8: {error}") from None
+    for name in (sidecar.key, sidecar.time):
+        if header.count(name) != 1:
+            raise Drifted(f"{path} has {header.count(name)} columns {name!r}, should have one")
+    key, time = header.index(sidecar.key), header.index(sidecar.time)
     listed: dict[str, list[str]] = {}
-    rows = csv.DictReader(text.decode("utf-8-sig").splitlines(), strict=True)
-    if lacking := sorted({sidecar.key, sidecar.time} - set(rows.fieldnames or ())):
-        raise Drifted(f"{path} has no column {lacking[0]!r}")
     for row in rows:
-        listed.setdefault(row[sidecar.key], []).append(row[sidecar.time])
+        if len(row) == len(header):
+            listed.setdefault(row[key], []).append(row[time])
     times: dict[str, str] = {}
     for member in reversed(members):
         left = listed.get(member.name, [])
