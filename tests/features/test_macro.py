@@ -66,6 +66,11 @@ def test_a_revision_of_an_old_month_that_comes_with_a_new_one_does_not_win(publi
     assert at(rates, "unrate_change", day(2024, 3, 8)) == [pytest.approx(0.3)]
 
 
+def test_a_number_is_as_old_as_its_publication_though_its_period_was_named_before(published: Callable) -> None:
+    rates = published("UNRATE", (day(2024, 1), day(2024, 2, 2), None), (day(2024, 1), day(2024, 2, 5), 3.7))
+    assert at(rates, "unrate_age_d", day(2024, 2, 4), day(2024, 2, 6)) == [None, 1]
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_two_numbers_at_one_instant_the_one_ingested_later_counts(published: Callable, order: int) -> None:
     rates = published("UNRATE", (day(2024, 1), day(2024, 2, 2), 3.7), (day(2024, 1), day(2024, 2, 2), 3.6))

@@ -241,7 +241,7 @@ def test_a_text_counts_once_by_first_sight(rows_of: Callable) -> None:
     versions = stored(
         rows_of,
         ("a", 0, 1, "Up", "again"),
-        ("a", 0, 5, "Up", "edited"),
+        ("a", -1, 5, "Up", "edited and dated back"),
         ("b", 0, 2, "Up", "again"),
         ("c", 0, 3, "Up", "[removed]"),
         ("c", 0, 2.5, "Up", "down"),
@@ -252,6 +252,7 @@ def test_a_text_counts_once_by_first_sight(rows_of: Callable) -> None:
         versions.sample(fraction=1, shuffle=True, seed=0), scores(rows_of, pl.Series([], dtype=pl.String), hours())
     )
     assert [(known - T0) / HOUR for known in found["known_at"]] == [1, 2.5, 4, 4]
+    assert found["said_at"].unique().to_list() == [T0]
     assert found["text_id"].is_null().to_list() == [False, False, True, True]
 
 
