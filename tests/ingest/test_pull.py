@@ -563,7 +563,10 @@ def test_the_command_prints_accounts_and_ends_with_the_error_of_a_file(tmp_path:
     assert isinstance(done.exception, Drifted)
     assert [each["status"] for each in json.loads(done.stdout)["files"]] == ["unchanged", "failed"]
     done = CliRunner().invoke(cli, ["--home", str(tmp_path / "home"), "runs", "--json"])
-    assert [each["status"].partition(":")[0] for each in json.loads(done.stdout)] == ["failed", "ok"]
+    ran = json.loads(done.stdout)
+    assert [each["status"].partition(":")[0] for each in ran] == ["failed", "ok"]
+    assert datetime.fromisoformat(ran[0]["started_at"]) <= datetime.fromisoformat(ran[0]["finished_at"])
+    assert ran[0]["run"] != ran[1]["run"]
     done = CliRunner().invoke(cli, ["pull", "dump", "--layouts"])
     assert "binance-1h" in done.stdout
     done = CliRunner().invoke(cli, ["pull", "dump", "--layout", "binance-1h"])

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -113,7 +114,7 @@ def show(workspace: Workspace, layout: str | None, reason: str | None, limit: in
         rows = rows.filter(pl.col("layout") == layout)
     if reason is not None:
         rows = rows.filter(pl.col("reason").str.contains(reason, literal=True))
-    found = rows.select("origin", "row", "reason", "original").head(limit).collect()
+    found = rows.select("layout", "origin", "row", "reason", "original").head(limit).collect()
     if not as_json:  # a cell may be as long as a book
         said = pl.col("original")
         long = said.str.len_chars() > _SHOWN
@@ -152,7 +153,7 @@ def runs(workspace: Workspace, limit: int, as_json: bool) -> None:
 
     last = Lake(workspace.lake).scan(RUNS).sort("started_at", "origin", descending=True).head(limit)
     columns = ["started_at", "verb", "source", "origin", "status", "read", "accepted", "duplicate", "quarantined"]
-    _show(last.select(columns).collect(), as_json, "nothing was pulled yet")
+    _show(last.select(list(RUNS.columns) if as_json else columns).collect(), as_json, "nothing was pulled yet")
 
 
 def _settings(given: Iterable[str]) -> dict[str, str]:
@@ -214,7 +215,7 @@ def _show(frame: "pl.DataFrame", as_json: bool, nothing: str) -> None:
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, ensure_ascii=False, default=str))
+    click.echo(json.dumps(document, ensure_ascii=False, default=datetime.isoformat))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
