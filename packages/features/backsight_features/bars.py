@@ -148,12 +148,13 @@ def check(facts: Snapshot, wanted: Sequence[BarSeries]) -> None:
     BadInput
         The message names one, and what there is.
     """
-    named = pl.concat_str("venue", "symbol", "timeframe", separator=":")
-    existing = facts.scan(BARS).select(named.unique()).collect().to_series()
-    for series in wanted:
-        if str(series) not in existing:
+    # Named once they are few.
+    series = facts.scan(BARS).select("venue", "symbol", "timeframe").unique().collect()
+    existing = series.select(pl.concat_str(pl.all(), separator=":")).to_series()
+    for one in wanted:
+        if str(one) not in existing:
             names = ", ".join(existing.sort()) or "none at all; pull some first"
-            raise BadInput(f"no bars {series} in the lake; there are {names}")
+            raise BadInput(f"no bars {one} in the lake; there are {names}")
 
 
 def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
@@ -171,9 +172,10 @@ def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     BadInput
         If the lake has no such bars, or none that closes on the grid.
     """
-    check(facts, [series])
     name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
     versions = facts.scan(BARS).filter(*name).select("observed_at", *_ARRIVAL).sort("observed_at", *_ARRIVAL).collect()
+    if versions.is_empty():
+        check(facts, [series])
     if on_grid(versions, series.grid).is_empty():
         raise BadInput(f"no bar of {series} closes on the {series.timeframe} grid of UTC; import them as what they are")
     return versions
