@@ -62,7 +62,7 @@ check: .venv/ready
 	.venv/bin/lint-imports
 
 prove: .venv/ready
-	$(PY) -m pytest -m prove
+	$(PY) -m pytest -m prove -rP --durations=0
 
 bench: .venv/ready
 	for script in benchmarks/*.py; do $(PY) "$$script" || exit 1; done

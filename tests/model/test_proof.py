@@ -50,6 +50,7 @@ def test_without_the_lag_the_size_is_lost() -> None:
 @pytest.mark.prove
 def test_size_on_many_runs() -> None:
     loss_size, sign_size = rejections(3000, LAG)
+    print(f"rejections of a true null at 5 %: losses {loss_size:.3f}, signs {sign_size:.3f}")
     assert 0.03 < loss_size < 0.075
     assert 0.03 < sign_size < 0.075
 

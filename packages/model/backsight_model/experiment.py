@@ -113,12 +113,13 @@ def run(
     """
     origin = provenance(workspace.features, Lake(workspace.lake), plan.series)
     data, manifest = _collect(plan, plan.service, store, origin)
+    # Before the long walk, so that a service that cannot be had stops the run at once.
+    other = None if plan.compare is None else _collect(plan, plan.compare, store, origin)[0]
     say(f"{len(data):,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
     walked = _walk(plan, data, plan.service, say)
     full = losses(data, walked, service=plan.service)
     price_only: Losses | None = None
-    if plan.compare is not None:
-        other, _ = _collect(plan, plan.compare, store, origin)
+    if plan.compare is not None and other is not None:
         price_only = losses(other, _walk(plan, other, plan.compare, say), service=plan.compare)
     verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], price_only)
     flags = red_flags(data, walked, verdict)
