@@ -95,6 +95,19 @@ def test_each_row_is_accepted_duplicate_or_quarantined(lake: Lake, read: Pull, t
     assert [ran[name] for name in ("status", "read", "accepted", "duplicate", "quarantined")] == ["ok", 11, 5, 1, 5]
 
 
+def test_what_is_told_grows_until_the_account_closes(lake: Lake, tmp_path: Path) -> None:
+    file = write(tmp_path / "BTCUSDT.csv", lines(25, datetime(2023, 1, 1, tzinfo=UTC)))
+    told: list[Account] = []
+    pull(lake, load("binance-1h"), [file], settings={}, now=NOW, tell=told.append, rows_per_batch=10)
+    assert [(each.status, each.read) for each in told] == [
+        ("reading", 0),
+        ("reading", 10),
+        ("reading", 20),
+        ("reading", 25),
+        ("ok", 25),
+    ]
+
+
 def test_a_second_pull_is_a_no_op_and_a_changed_layout_reads_again(lake: Lake, read: Pull, tmp_path: Path) -> None:
     path = write(tmp_path / "BTCUSDT_1h.csv.gz", lines(30))
     read("binance-1h", path)

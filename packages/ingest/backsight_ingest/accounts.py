@@ -17,7 +17,7 @@ class Account:
     ----------
     origin : str
         The file.
-    status : {"ok", "unchanged", "failed"}
+    status : {"reading", "ok", "unchanged", "failed"}
         ``unchanged``: this very file was read before with this layout and these settings.
     read, accepted, duplicate, quarantined : int
         Facts; the first is the sum of the others.
@@ -28,7 +28,7 @@ class Account:
     """
 
     origin: str
-    status: Literal["ok", "unchanged", "failed"]
+    status: Literal["reading", "ok", "unchanged", "failed"]
     read: int = 0
     accepted: int = 0
     duplicate: int = 0

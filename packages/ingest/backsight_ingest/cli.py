@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,14 +62,10 @@ def dump(
         return
     if layout is None or not paths:
         raise click.UsageError("give --layout and at least one file or folder; --layouts names the shipped ones")
-    accounts, skipped = read(
-        Lake(workspace.lake),
-        load(layout),
-        paths,
-        settings=_settings(settings),
-        now=utc_now(),
-        tell=_progress(),
-    )
+    with _progress() as tell:
+        accounts, skipped = read(
+            Lake(workspace.lake), load(layout), paths, settings=_settings(settings), now=utc_now(), tell=tell
+        )
     passed_over = [*skipped, *(name for account in accounts for name in account.skipped)]
     if as_json:
         _print_json({"files": [_as_dict(account) for account in accounts], "skipped": passed_over})
@@ -177,15 +174,20 @@ def _fail(accounts: Iterable["Account"]) -> None:
         raise failed[-1]
 
 
-def _progress() -> Callable[["Account"], None]:
-    """Return what tells of each file on stderr while a person watches."""
-    watched = sys.stderr.isatty()
+@contextmanager
+def _progress() -> Iterator[Callable[["Account"], None]]:
+    """Yield what is told of each file as it is read: it shows the rows so far while a person watches."""
+    if not sys.stderr.isatty():
+        yield lambda account: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
 
-    def tell(account: "Account") -> None:
-        if watched:
-            click.echo(f"{account.origin}: {account.status}, {account.accepted} new of {account.read}", err=True)
-
-    return tell
+    with Console(stderr=True).status("looking for files") as shown:
+        yield lambda account: shown.update(
+            f"{escape(account.origin)}: {account.read:,} rows, {account.accepted:,} new, "
+            f"{account.quarantined:,} in quarantine"
+        )
 
 
 def _as_dict(account: "Account") -> dict[str, object]:

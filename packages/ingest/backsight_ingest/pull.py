@@ -60,7 +60,7 @@ def pull(
     now : datetime
         Becomes ``ingested_at``; nothing can have happened after it.
     tell : callable
-        Is given each account as soon as it closes.
+        Is given the account of a file as it grows, with status ``reading``, and when it closes.
     rows_per_batch : int
         Rows that are held, and committed, at a time.
 
@@ -89,7 +89,9 @@ def pull(
         started = utc_now()
         try:
             with decoded(file, patterns) as whole:
-                account = _File(lake, layout, file, whole, given, settings, now).read(run, started, rows_per_batch)
+                account = _File(lake, layout, file, whole, given, settings, now).read(
+                    run, started, rows_per_batch, tell
+                )
         except (BadInput, Drifted) as error:
             account = Account(origin=file.origin, status="failed", error=_named(error, file))
         if account.error is not None:
@@ -136,20 +138,23 @@ class _File:
         parts += [self._seen.digest] if self._seen is not None else []
         self._app = "dump:" + hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:32]
 
-    def read(self, run: str, started: datetime, rows_per_batch: int) -> Account:
+    def read(self, run: str, started: datetime, rows_per_batch: int, tell: Callable[[Account], None]) -> Account:
         """Return the account of the file, written to the lake."""
         origin, skipped = self._file.origin, self._whole.skipped
         if self._lake.watermark(RUNS, self._app) is not None:
             return Account(origin=origin, status="unchanged", skipped=skipped)
-        account = Account(origin=origin, status="ok", skipped=skipped)
+        account = Account(origin=origin, status="reading", skipped=skipped)
+        tell(account)
         try:
             for batch in batches(self._layout, self._whole.members, self._given, rows_per_batch=rows_per_batch):
                 account = self._write(batch, account)
+                tell(account)
         except (BadInput, Drifted) as error:
             # What came before in the file stays: it was read as declared.
             return replace(account, status="failed", error=_named(error, self._file))
         if account.read != account.accepted + account.duplicate + account.quarantined:
             raise RuntimeError(f"the accounts of {origin} do not close: {account}")
+        account = replace(account, status="ok")
         row = account_row(account, VERB, self._layout.name, run, started)
         self._lake.append(RUNS, row, now=self._now, app=self._app, watermark=_DONE)
         return account
