@@ -27,10 +27,11 @@ def test_help_lists_the_verbs_and_shows_an_example() -> None:
 @pytest.mark.parametrize(
     "verb", ["sample", "pull", "score", "build", "apply", "publish", "train", "forecast", "quarantine", "runs"]
 )
-def test_every_verb_has_help(verb: str) -> None:
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 0
-    assert f"backsight {verb}" in done.stdout
+    assert f"Usage: backsight {verb}" in done.stdout
+    assert f"\n    backsight {verb}" in done.stdout, "on a line of its own"
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -22,6 +22,10 @@ def build(workspace: Workspace, names: tuple[str, ...], scorer_name: str | None,
 
     One row per symbol and instant at which a bar became known: all that was known then. The rows of the symbols
     that are named are replaced, those of others stay.
+
+    \b
+      backsight build --bars bitstamp:BTC-USD:1h
+      backsight build --bars binance:BTC-USDT:1h --bars binance:ETH-USDT:1h
     """
     import json
     from dataclasses import asdict

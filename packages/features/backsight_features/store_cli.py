@@ -22,7 +22,11 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 @_JSON
 @click.pass_obj
 def apply(workspace: Workspace, repo: Path, as_json: bool) -> None:
-    """Write the definitions of the feature repo to the registry."""
+    """Write the definitions of the feature repo to the registry.
+
+    \b
+      backsight apply --repo feature_repo
+    """
     from backsight_features.store import Store
 
     services = Store(repo, workspace).apply()
@@ -43,6 +47,9 @@ def publish(workspace: Workspace, repo: Path, service: str, length: int, at: str
     """Put the newest window of every symbol online.
 
     What is online is never replaced by something older.
+
+    \b
+      backsight publish --service forecast_1h --length 48
     """
     from backsight_features.clocks import parse_instant, utc_now
     from backsight_features.store import Store

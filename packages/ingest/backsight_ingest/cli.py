@@ -25,7 +25,11 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 
 @click.group()
 def pull() -> None:
-    """Read facts into the lake. A second pull of the same changes nothing."""
+    """Read facts into the lake. A second pull of the same changes nothing.
+
+    \b
+      backsight pull dump --layout binance-1h BTCUSDT_1h.csv.gz
+    """
 
 
 @pull.command()
@@ -78,7 +82,13 @@ def dump(
 
 @click.group()
 def quarantine() -> None:
-    """Rows that broke a rule: what they are, why, and another try after a fix."""
+    """Rows that broke a rule: what they are, why, and another try after a fix.
+
+    \b
+      backsight quarantine list
+      backsight quarantine show --layout binance-1h --reason "not a number"
+      backsight quarantine replay --layout my-layout.toml
+    """
 
 
 @quarantine.command("list")
@@ -144,7 +154,11 @@ def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
 @_JSON
 @click.pass_obj
 def runs(workspace: Workspace, limit: int, as_json: bool) -> None:
-    """Show the last accounts: what came in, file by file."""
+    """Show the last accounts: what came in, file by file.
+
+    \b
+      backsight runs --json
+    """
     from backsight_features.lake import Lake
     from backsight_features.schemas import RUNS
 

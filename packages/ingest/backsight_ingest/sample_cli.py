@@ -23,6 +23,10 @@ def sample(folder: Path, seed: int, days: int, end: datetime, no_signal: bool) -
 
     FOLDER/manifest.json says which relation is planted in it, how well it can be foreseen at best, and which faults
     the files have.
+
+    \b
+      backsight sample world --seed 7
+      backsight sample noise --seed 7 --no-signal
     """
     from backsight_ingest.sample.world import world
 

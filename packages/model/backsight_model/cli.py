@@ -53,6 +53,10 @@ def train(
     Walks forward through time, judges the model against simple forecasters on what it had not seen, writes a
     report, fits once more on all samples and keeps the result as a bundle. A bundle without skill never takes
     the place of one with skill.
+
+    \b
+      backsight train --bars bitstamp:BTC-USD:1h --compare price_1h
+      backsight train --bars bitstamp:BTC-USD:1h --since 2021-10-01 --until 2022-08-01
     """
     from backsight_features.bars import BarSeries
     from backsight_features.clocks import parse_instant, timeframe
@@ -108,6 +112,10 @@ def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_j
     """Print the forecast for SYMBOL from what is online.
 
     Refuses what is missing, stale, or stamped after the instant, and says so where the model has no proven skill.
+
+    \b
+      backsight forecast BTC-USD
+      backsight forecast BTC-USD --at 2022-05-09T12:01:00Z --json
     """
     from backsight_features.clocks import parse_instant, utc_now
     from backsight_features.store import Store
