@@ -31,7 +31,7 @@ def score(
     weights_sha256: str | None,
     as_json: bool,
 ) -> None:
-    r"""Score every text of posts and news that this scorer has not scored yet.
+    """Score every text of posts and news that this scorer has not scored yet.
 
     A run that was stopped goes on where it was. Scores of other scorers stay.
 
