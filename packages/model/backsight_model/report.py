@@ -16,7 +16,7 @@ from backsight_model.arrays import FloatArray, TimeArray
 from backsight_model.flags import calibration, net_sharpe
 from backsight_model.proof import Comparison
 from backsight_model.training import Manifest, TrainingSet
-from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict
+from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict, chance
 from backsight_model.walk import MODEL, Walk
 
 GAP = np.timedelta64(6, "h")
@@ -60,6 +60,7 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
     environment = Environment(
         loader=PackageLoader("backsight_model", "templates"), autoescape=True, undefined=StrictUndefined
     )
+    environment.globals["chance"] = chance
     page = environment.get_template("report.html.j2").render(report=document, plots=_plots(report))
     as_html.write_text(page, encoding="utf-8")
     return as_html, as_json

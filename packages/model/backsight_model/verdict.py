@@ -91,7 +91,7 @@ class Verdict:
         """What the LSTM adds to the straight line under it, by target: uncorrected, and no claim."""
         return tuple(
             f"{target}: the LSTM {'adds to' if one.p_value <= LEVEL else 'adds nothing measurable to'} "
-            f"the {one.reference} forecaster under it ({100 * one.skill:+.2f} %, p = {one.p_value:.4f}, uncorrected)."
+            f"the {one.reference} forecaster under it ({100 * one.skill:+.2f} %, {chance(one.p_value)}, uncorrected)."
             for target in TARGETS
             for one in self.comparisons[target]
             if one.reference in LINES
@@ -167,12 +167,21 @@ def sentence(claim: Claim, claims: int) -> str:
     share = 100.0 / abs(hardest.reference_loss)
     change = f"{abs(hardest.gain) * share:.2f} % {'below' if hardest.gain > 0 else 'above'} that of {hardest.reference}"
     interval = f"gain [{hardest.low * share:.2f}, {hardest.high * share:.2f}] %"
-    chance = f"p = {claim.adjusted:.4f} after correction for {claims} claims"
-    said = f"{claim.name}: {'skill' if claim.proven else 'no skill'}. The {unit} is {change} ({interval}, {chance})"
+    corrected = f"{chance(claim.adjusted)} after correction for {claims} claims"
+    said = f"{claim.name}: {'skill' if claim.proven else 'no skill'}. The {unit} is {change} ({interval}, {corrected})"
     if claim.proven:
         return f"{said}."
     seen = f"{hardest.detectable * share:.2f} %"
     return f"{said}; with {hardest.count} instants a true gain under {seen} would mostly go unseen at {LEVEL:.0%}."
+
+
+def chance(p_value: float) -> str:
+    """Return a p-value in words, never as zero.
+
+    >>> chance(0.0123), chance(3e-7)
+    ('p = 0.0123', 'p < 0.0001')
+    """
+    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.4f}"
 
 
 def _qlike(log_ratio: FloatArray) -> FloatArray:
