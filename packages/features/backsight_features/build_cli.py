@@ -2,6 +2,7 @@
 
 import click
 
+from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
 
@@ -15,7 +16,7 @@ from backsight_features.workspace import Workspace
     help="A bar series, bitstamp:BTC-USD:1h. May be repeated.",
 )
 @click.option("--scorer", "scorer_name", metavar="NAME@REVISION", help="Whose scores; needed if there are several.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 @click.pass_obj
 def build(workspace: Workspace, names: tuple[str, ...], scorer_name: str | None, as_json: bool) -> None:
     """Compute the feature tables from the facts in the lake.

@@ -5,21 +5,13 @@ from pathlib import Path
 
 import click
 
+from backsight_features.options import JSON, REPO
 from backsight_features.workspace import Workspace
-
-_REPO = click.option(
-    "--repo",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("feature_repo"),
-    show_default=True,
-    help="Folder of feature_store.yaml.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.command()
-@_REPO
-@_JSON
+@REPO
+@JSON
 @click.pass_obj
 def apply(workspace: Workspace, repo: Path, as_json: bool) -> None:
     """Write the definitions of the feature repo to the registry.
@@ -37,11 +29,11 @@ def apply(workspace: Workspace, repo: Path, as_json: bool) -> None:
 
 
 @click.command()
-@_REPO
+@REPO
 @click.option("--service", required=True, help="Whose features: forecast_1h, price_1h.")
 @click.option("--length", type=click.IntRange(min=1), required=True, help="Slots of a window.")
 @click.option("--at", metavar="INSTANT", help="As of 2024-03-01 or 2024-03-01T12:00:00Z; now unless given.")
-@_JSON
+@JSON
 @click.pass_obj
 def publish(workspace: Workspace, repo: Path, service: str, length: int, at: str | None, as_json: bool) -> None:
     """Put the newest window of every symbol online.

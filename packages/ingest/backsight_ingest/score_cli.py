@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 from backsight_features.errors import BadInput
+from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="ID|FOLDER", help="A text classifier: a hub's id with --revision, or a local folder.")
 @click.option("--revision", metavar="COMMIT", help="The whole commit of the hub's model, 40 hex digits.")
 @click.option("--weights-sha256", metavar="HEX", help="Pins the hub's weights; needed where they are a pickle (.bin).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 @click.pass_obj
 def score(
     workspace: Workspace,

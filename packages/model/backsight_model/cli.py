@@ -7,20 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from backsight_features.options import JSON, REPO
 from backsight_features.workspace import Workspace
-
-_REPO = click.option(
-    "--repo",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("feature_repo"),
-    show_default=True,
-    help="Folder of feature_store.yaml.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.command()
-@_REPO
+@REPO
 @click.option("--bars", required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes to forecast.")
 @click.option("--service", default="forecast_1h", show_default=True, help="Features that the model reads.")
 @click.option("--compare", metavar="SERVICE", help="A service to be beaten on the same instants: price_1h.")
@@ -31,7 +23,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 @click.option("--until", metavar="INSTANT", help="Last sample.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the network.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
-@_JSON
+@JSON
 @click.pass_obj
 def train(
     workspace: Workspace,
@@ -103,10 +95,10 @@ def train(
 
 
 @click.command()
-@_REPO
+@REPO
 @click.argument("symbol")
 @click.option("--at", metavar="INSTANT", help="As of 2024-03-01T12:00:00Z; now unless given.")
-@_JSON
+@JSON
 @click.pass_obj
 def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_json: bool) -> None:
     """Print the forecast for SYMBOL from what is online.
