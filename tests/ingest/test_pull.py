@@ -411,7 +411,8 @@ def test_batches_in_an_archive_were_seen_when_the_manifest_says(
     (tmp_path / "MANIFEST.csv").write_text("\r\n".join(manifest))
     (account,), _ = read("news-batches", tmp_path / f"batches.{kind}")
     assert counts(account) == (6, 3, 1, 2)
-    assert [each.rpartition("!")[2] for each in account.skipped] == ["README.txt"]
+    skipped = [each.rpartition("!")[2] for each in account.skipped]
+    assert skipped == ["README.txt", "../../bitcoin_news_6.csv (empty)"]
     found = lake.scan(NEWS).sort("title").select("title", "available_at", "available_at_estimated").collect().rows()
     evening = datetime(2025, 5, 4, 18, tzinfo=UTC)
     assert found == [
@@ -424,6 +425,14 @@ def test_batches_in_an_archive_were_seen_when_the_manifest_says(
     assert kept[0][1].startswith("the file has another shape: no column 'datetime'")
     assert kept[0][2] == "hi"
     assert kept[1][1] == "available_at: the file is not listed in MANIFEST.csv"
+
+
+def test_an_empty_member_of_an_archive_is_named(read: Pull, tmp_path: Path) -> None:
+    text = ("\n".join([HEADER, *lines(3)]) + "\n").encode()
+    archive = bundle(tmp_path / "bars.zip", [("BTCUSDT_a.csv", text), ("BTCUSDT_b.csv", b"")])
+    (account,), _ = read("binance-1h", archive)
+    assert counts(account) == (3, 3, 0, 0)
+    assert [Path(each).name for each in account.skipped] == ["bars.zip!BTCUSDT_b.csv (empty)"]
 
 
 def test_a_folder_of_batches_lies_beside_its_manifest(lake: Lake, read: Pull, tmp_path: Path) -> None:

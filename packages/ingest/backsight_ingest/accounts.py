@@ -22,7 +22,7 @@ class Account:
     read, accepted, duplicate, quarantined : int
         Facts; the first is the sum of the others.
     skipped : tuple of str
-        Members of an archive that the layout does not claim.
+        Members of an archive that the layout does not claim, or that are empty.
     error : BacksightError, optional
         Why it failed.
     """

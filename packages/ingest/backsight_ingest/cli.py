@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 from backsight_features.errors import BadInput
+from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 400
 """Characters of an original text that a table shows; JSON has it all."""
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.group()
@@ -37,7 +36,7 @@ def pull() -> None:
 @click.option("--layout", metavar="NAME|FILE.toml", help="How the files are read; --layouts names those shipped.")
 @click.option("--layouts", "listed", is_flag=True, help="List the shipped layouts and stop.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="What the files do not say; repeatable.")
-@_JSON
+@JSON
 @click.pass_obj
 def dump(
     workspace: Workspace,
@@ -76,7 +75,7 @@ def dump(
     else:
         _print_accounts(accounts)
         for name in passed_over:
-            click.echo(f"skipped {name}: not of layout {layout}", err=True)
+            click.echo(f"skipped {name}: nothing for layout {layout}", err=True)
     _fail(accounts)
 
 
@@ -92,7 +91,7 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@_JSON
+@JSON
 @click.pass_obj
 def list_(workspace: Workspace, as_json: bool) -> None:
     """Count what waits, by layout and reason."""
@@ -107,7 +106,7 @@ def list_(workspace: Workspace, as_json: bool) -> None:
 @click.option("--layout", help="Only what this layout set aside.")
 @click.option("--reason", help="Only where the reason has this text in it.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
-@_JSON
+@JSON
 @click.pass_obj
 def show(workspace: Workspace, layout: str | None, reason: str | None, limit: int, as_json: bool) -> None:
     """Show rows that wait, with their original text."""
@@ -131,7 +130,7 @@ def show(workspace: Workspace, layout: str | None, reason: str | None, limit: in
 
 @quarantine.command()
 @click.option("--layout", metavar="NAME|FILE.toml", help="Read through this layout instead of the recorded ones.")
-@_JSON
+@JSON
 @click.pass_obj
 def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
     """Read what waits once more, through its layout as it is now."""
@@ -151,7 +150,7 @@ def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Accounts at most.")
-@_JSON
+@JSON
 @click.pass_obj
 def runs(workspace: Workspace, limit: int, as_json: bool) -> None:
     """Show the last accounts: what came in, file by file.

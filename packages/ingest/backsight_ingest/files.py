@@ -84,7 +84,7 @@ class Decoded:
     members : tuple of Member
         In the archive's order; one where the file is no archive.
     skipped : tuple of str
-        Members that the layout does not claim.
+        Members that the layout does not claim, and those that are empty.
     """
 
     digest: str
@@ -182,9 +182,11 @@ def decoded(file: Named, patterns: tuple[str, ...], *, largest: int = LARGEST_DE
             raise BadInput(f"{file.origin} is damaged or cannot be read: {error or type(error).__name__}") from None
         if not members:
             raise BadInput(f"{file.origin} holds no file called {' or '.join(patterns)}")
-        if not any(member.path.stat().st_size for member in members):
+        filled = tuple(member for member in members if member.path.stat().st_size)
+        if not filled:
             raise BadInput(f"{file.origin} is empty")
-        yield Decoded(digest=digest, members=tuple(members), skipped=tuple(skipped))
+        skipped += [f"{member.origin} (empty)" for member in members if member not in filled]
+        yield Decoded(digest=digest, members=filled, skipped=tuple(skipped))
 
 
 def _unpack(file: Named, patterns: tuple[str, ...], folder: Path, largest: int) -> tuple[list[Member], list[str]]:
