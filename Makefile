@@ -13,7 +13,8 @@ PACKAGES := packages/features packages/ingest packages/model
 	@$(PYTHON) -c 'import sys; sys.exit("error: backsight needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	$(PY) -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev $(addprefix --editable ,$(PACKAGES))
+	$(PY) -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev \
+		--editable "packages/features[team]" $(addprefix --editable ,$(PACKAGES))
 	@touch $@
 
 # The whole way on a made-up world: raw files in, a judged forecast out. No key, no server, no network.
