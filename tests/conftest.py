@@ -1,7 +1,18 @@
-"""What several rooms of the tests share: the real data, a small world of facts, and the check that nothing computed
-from it sees the future."""
+"""What several rooms of the tests share: the real data, a small world of facts, the check that nothing computed from
+it sees the future, and real servers on free ports."""
 
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -273,3 +284,143 @@ def walk() -> Callable[..., np.ndarray]:
 def rows_of() -> Callable[..., pl.DataFrame]:
     """Return `as_table`."""
     return as_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection((self.host, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectStore:
+    """An S3-compatible server: a bucket on it, and the variables by which a process finds it."""
+
+    endpoint: str
+    bucket: str
+    environment: Mapping[str, str]
+
+
+def _free_address() -> Address:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Address(host="127.0.0.1", port=probe.getsockname()[1])
+
+
+@contextmanager
+def _serving(command: list[str], address: Address, folder: Path, user: str | None = None) -> Iterator[None]:
+    """Run a server until the end of the context; it begins when the server answers."""
+    log = folder / "server.log"
+    groups: list[int] | None = None if user is None else []
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, user=user, group=user, extra_groups=groups
+        ) as server,
+    ):
+        try:
+            deadline = datetime.now(UTC) + timedelta(minutes=1)
+            while not address.answers():
+                assert server.poll() is None, f"{command[0]} ended: {log.read_text()}"
+                assert datetime.now(UTC) < deadline, f"{command[0]} does not answer: {log.read_text()}"
+            yield
+        finally:
+            # The fast shutdown of PostgreSQL; the others end by it too.
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """Return where a redis-server listens that keeps nothing."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs redis-server (Debian: apt-get install redis-server)")
+    address = _free_address()
+    settings = {"bind": address.host, "port": str(address.port), "save": "", "appendonly": "no"}
+    command = [program, *(part for name, value in settings.items() for part in (f"--{name}", value))]
+    with _serving(command, address, tmp_path_factory.mktemp("redis")):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Return the SQLAlchemy URL of an empty PostgreSQL database."""
+    # Debian keeps them out of the search path.
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin")]
+    program = shutil.which("postgres", path=os.pathsep.join([os.environ["PATH"], *map(str, folders)]))
+    if program is None:
+        pytest.skip("needs PostgreSQL (Debian: apt-get install postgresql)")
+    # It refuses to run as root, and an ordinary user cannot reach into pytest's folders of root.
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    user = None if os.getuid() else "postgres" if "postgres" in names else "nobody"
+    address, password = _free_address(), uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as created:
+        folder = Path(created)
+        (folder / "password").write_text(password)
+        if user is not None:
+            for path in (folder, folder / "password"):
+                shutil.chown(path, user)
+        initdb = str(Path(program).with_name("initdb"))
+        settings = ["--username=backsight", "--auth=scram-sha-256", "--pwfile=password", "--no-sync", "--encoding=UTF8"]
+        subprocess.run(
+            [initdb, "--pgdata=data", *settings], cwd=folder, user=user, check=True, stdout=subprocess.DEVNULL
+        )
+        options = {"listen_addresses": address.host, "port": address.port, "unix_socket_directories": "", "fsync": 0}
+        command = [program, "-D", "data", *(part for item in options.items() for part in ("-c", "{}={}".format(*item)))]
+        with _serving(command, address, folder, user):
+            yield f"postgresql+psycopg://backsight:{password}@{address}/postgres"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Return an S3-compatible server with a bucket."""
+    import boto3
+
+    address = _free_address()
+    # One request at a time: that a conditional put is one step is what its clients rely on.
+    script = (
+        "import sys; from moto.server import DomainDispatcherApplication, create_backend_app;"
+        "from werkzeug.serving import run_simple;"
+        "run_simple(sys.argv[1], int(sys.argv[2]), DomainDispatcherApplication(create_backend_app), threaded=False)"
+    )
+    command = [sys.executable, "-c", script, address.host, str(address.port)]
+    with _serving(command, address, tmp_path_factory.mktemp("s3")):
+        environment = {
+            "AWS_ENDPOINT_URL": f"http://{address}",
+            "AWS_ACCESS_KEY_ID": "backsight",
+            "AWS_SECRET_ACCESS_KEY": uuid.uuid4().hex,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        boto3.client(
+            "s3",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=environment["AWS_REGION"],
+        ).create_bucket(Bucket="team")
+        yield ObjectStore(endpoint=environment["AWS_ENDPOINT_URL"], bucket="team", environment=environment)
+
+
+@pytest.fixture
+def s3_root(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of an empty place on the object store, which this process finds by its environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
