@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from backsight_features.asof import as_of, newest, tied
+from backsight_features.asof import Undecided, as_of, newest
 from backsight_features.errors import BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,7 +266,13 @@ def test_newest_takes_the_last_event_then_the_last_created_then_the_greatest_val
     assert newest(facts.clear(), event="event", keys=["key"]).height == 0
 
 
-def test_tied_sees_only_what_values_must_decide() -> None:
+def test_only_what_instants_cannot_decide_needs_values() -> None:
     facts = facts_of(("a", 0, 1), ("b", 0, 2))
-    assert not tied(facts, event="event", keys=["key"])
-    assert tied(facts, event="event")
+    rows = ask(("a", 0))
+    got = as_of(rows, facts, at="at", event="event", keys=[("key", "key")], values=["x"], ties=[])
+    assert got["x"].to_list() == [1]
+    with pytest.raises(Undecided):
+        as_of(rows, facts, at="at", event="event", values=["x"], ties=[])
+    assert as_of(rows, facts, at="at", event="event", values=["x"], ties=["x"])["x"].to_list() == [2]
+    with pytest.raises(Undecided):
+        newest(facts, event="event", ties=[])

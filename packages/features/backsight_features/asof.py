@@ -12,16 +12,20 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 
 from backsight_features.errors import BadInput
 
 TimeUnit = Literal["ms", "us", "ns"]
 
-_NEVER: Final = -(2**63)
 _RANGE: Final = 2**63 - 1
 _MICROSECOND: Final = timedelta(microseconds=1)
 _PER_MILLISECOND: Final[dict[TimeUnit, int]] = {"ms": 1, "us": 1_000, "ns": 1_000_000}
+
+
+class Undecided(BadInput):
+    """Two facts of one key share their instants, and no values were given to decide between them."""
 
 
 def as_of(
@@ -33,7 +37,7 @@ def as_of(
     keys: Sequence[tuple[str, str]] = (),
     values: Sequence[str],
     created: str | None = None,
-    ties: Sequence[str] = (),
+    ties: Sequence[str] | None = None,
     ttl: timedelta | None = None,
     as_known: bool = False,
 ) -> pl.DataFrame:
@@ -55,8 +59,9 @@ def as_of(
         Columns of `facts` to return.
     created : str, optional
         Column of `facts`: the instant at which the row was written; decides between rows of one event.
-    ties : sequence of str
-        Columns of `facts` whose values decide what the instants cannot; `values` unless given.
+    ties : sequence of str, optional
+        Columns of `facts` whose values decide what the instants cannot; `values` unless given. With an empty
+        sequence it is an error where they would have to.
     ttl : timedelta, optional
         A fact older than this is not returned (exactly as old still is), and no older fact stands in for it.
     as_known : bool
@@ -70,6 +75,8 @@ def as_of(
 
     Raises
     ------
+    Undecided
+        If `ties` is empty and instants do not decide.
     BadInput
         If a column is missing, an instant is no timestamp, or the types of a pair of keys cannot be compared.
 
@@ -77,46 +84,46 @@ def as_of(
     -----
     Instants of any unit are compared exactly, in nanoseconds when one of the columns has them; without a zone they
     are read as UTC.
+
+    Keys are numbered and instants counted from the first fact, so that one whole number says both: all keys lie one
+    after the other on one line, and one join of two sorted columns answers every row.
     """
+    ties = values if ties is None else ties
     _require(rows, [at, *(left for left, _ in keys)])
     _require(facts, [event, *(right for _, right in keys), *values, *ties, *([created] if created else [])])
     if len(set(values)) != len(values):
         raise BadInput(f"columns asked for twice: {sorted({v for v in values if values.count(v) > 1})}")
     unit = _unit(rows[at], facts[event], *([facts[created]] if created else []))
+    asked = _ticks(rows[at], unit)
+    clocks = _clocks(facts, event, created, unit)
 
-    ours, theirs = _comparable(rows, facts, keys)
-    left = pl.DataFrame([*ours, _ticks(rows[at], unit).fill_null(_NEVER).alias("at")])
-    right = pl.DataFrame([*theirs, *_clocks(facts, event, created, unit)])
-    by = [f"key{i}" for i in range(len(keys))]
-
-    right = right.with_row_index("row").drop_nulls(["event", *by])
-    ranks = facts.select(ties or values)
+    left, right = _numbered(rows, facts, keys)
+    held = pl.DataFrame([right, *clocks]).with_row_index("row").drop_nulls(["key", "event"])
     if as_known and created:
-        right = _records(right.drop_nulls("created"), by, ranks)
+        held = _records(held.drop_nulls("created"), facts.select(ties))
     else:
-        right = _winners(right, [*by, "event"], ranks).with_columns(known="event")
-    right = _ascending(right.select(*by, "known", "event", "row"), "known")
-
-    left = _ascending(left.with_row_index("asked"), "at")
-    found = left.join_asof(
-        right,
-        left_on="at",
-        right_on="known",
-        by=by or None,
-        strategy="backward",
-        check_sortedness=False,  # polars cannot check it within groups, and says so with a warning
-    )
+        held = held.with_columns(known="event")
+    line = _Line(held)
+    held = _ascending(held.with_columns(line.of_facts(held)), "line")
+    if not (as_known and created):
+        held = _winners(held, "line", facts.select(ties))
+    row = line.newest(held, line.of_rows(left, asked))
     if ttl:
         age = min(_whole(ttl, unit), _RANGE)
         # Compared as a difference on the side that cannot overflow: at >= event holds for every match.
-        expired = pl.col("event") < pl.max_horizontal("at", pl.lit(_NEVER + age)) - age
-        found = found.with_columns(pl.when(~expired).then("row").alias("row"))
-    if not found["asked"].is_sorted():
-        found = found.sort("asked")
-    return facts.select(values).select(pl.all().gather(found["row"]))
+        expired = clocks[0].gather(row) < asked.clip(age - _RANGE - 1) - age
+        row = pl.select(pl.when(~expired).then(row)).to_series()
+    return facts.select(values).select(pl.all().gather(row))
 
 
-def newest(facts: pl.DataFrame, *, event: str, keys: Sequence[str] = (), created: str | None = None) -> pl.DataFrame:
+def newest(
+    facts: pl.DataFrame,
+    *,
+    event: str,
+    keys: Sequence[str] = (),
+    created: str | None = None,
+    ties: Sequence[str] | None = None,
+) -> pl.DataFrame:
     """Return the newest fact of every key, decided as `as_of` does, in the order of the keys.
 
     Parameters
@@ -127,101 +134,185 @@ def newest(facts: pl.DataFrame, *, event: str, keys: Sequence[str] = (), created
         Columns with the instant from which a fact is true, and when it was written.
     keys : sequence of str
         Columns of the key. Without any, the one newest fact is returned. A null is a key of its own here.
+    ties : sequence of str, optional
+        Columns whose values decide what the instants cannot; all values unless given. With an empty sequence it is
+        an error where they would have to.
 
     Raises
     ------
+    Undecided
+        If `ties` is empty and instants do not decide.
     BadInput
         If a column is missing or an instant is no timestamp.
     """
-    _require(facts, [event, *keys, *([created] if created else [])])
+    _require(facts, [event, *keys, *(ties or []), *([created] if created else [])])
     unit = _unit(facts[event], *([facts[created]] if created else []))
     by = [f"key{i}" for i in range(len(keys))]
     held = [facts[key].alias(name) for key, name in zip(keys, by, strict=True)]
     clocks = pl.DataFrame([*held, *_clocks(facts, event, created, unit)])
     clocks = clocks.with_row_index("row").drop_nulls("event")
     latest = clocks.filter(pl.col("event") == (pl.col("event").max().over(by) if by else pl.col("event").max()))
-    values = [name for name in facts.columns if name not in {event, created, *keys}]
-    chosen = _winners(latest, by, facts.select(values))
-    return facts[chosen.sort(*by, "row")["row"]]
+    latest = latest.sort(by).with_columns(group=pl.struct(by).rle_id()) if by else latest.with_columns(group=0)
+    if ties is None:
+        ties = [name for name in facts.columns if name not in {event, created, *keys}]
+    return facts[_winners(latest, "group", facts.select(ties))["row"]]
 
 
-def tied(facts: pl.DataFrame, *, event: str, keys: Sequence[str] = (), created: str | None = None) -> bool:
-    """Return whether two facts of one key share their instants, so that only their values can decide."""
-    clocks = [*keys, event, *([created] if created else [])]
-    return bool(facts.select(clocks).is_duplicated().any())
+class _Line:
+    """One line on which every key has a stretch of its own, as wide as time is from the first fact to the last.
+
+    Parameters
+    ----------
+    held : pl.DataFrame
+        The facts: ``key``, a number from 0, and ``known``, an instant; no nulls.
+    """
+
+    def __init__(self, held: pl.DataFrame) -> None:
+        known = held["known"]
+        self._count = 0 if held.is_empty() else int(held["key"].max()) + 1  # type: ignore[arg-type]
+        self._first = 0 if held.is_empty() else int(known.min())  # type: ignore[arg-type]
+        self._last = -1 if held.is_empty() else int(known.max())  # type: ignore[arg-type]
+        self._width = self._last - self._first + 1
+        # Where the stretches do not fit into a whole number, instants are counted and not measured.
+        self._instants = known.unique().sort() if self._width * self._count > _RANGE else None
+        if self._instants is not None:
+            self._width = self._instants.len()
+
+    def of_facts(self, held: pl.DataFrame) -> pl.Series:
+        """Return where the facts lie, as ``line``."""
+        if self._instants is None:
+            place = held["known"] - self._first
+        else:
+            place = self._instants.search_sorted(held["known"]).cast(pl.Int64)
+        return (held["key"] * self._width + place).alias("line")
+
+    def of_rows(self, key: pl.Series, asked: pl.Series) -> pl.Series:
+        """Return where the rows lie; -1 where nothing can be known."""
+        if self._instants is None:
+            place = asked.clip(self._first, max(self._first, self._last)) - self._first
+        else:
+            place = self._instants.search_sorted(asked, side="right").cast(pl.Int64) - 1
+        some = (asked >= self._first) & (place < self._width)
+        return pl.select(pl.when(some).then(key * self._width + place)).to_series().fill_null(-1)
+
+    def newest(self, held: pl.DataFrame, asked: pl.Series) -> pl.Series:
+        """Return, for every place asked for, ``row`` of the last fact at or before it on its stretch.
+
+        Parameters
+        ----------
+        held : pl.DataFrame
+            ``key``, ``line``, which rises strictly, and ``row``.
+        asked : pl.Series of shape (n,)
+            As `of_rows` gave them.
+        """
+        order = None if asked.is_sorted() else asked.arg_sort()
+        rows = pl.DataFrame({"line": asked if order is None else asked.gather(order)}).set_sorted("line")
+        facts = held.select("line", "row", start=pl.col("key") * self._width).set_sorted("line")
+        found = rows.join_asof(facts, on="line", strategy="backward")
+        if self._count > 1:
+            # The last fact before may lie on the stretch of another key.
+            found = found.with_columns(pl.when(pl.col("line") - pl.col("start") < self._width).then("row"))
+        if order is None:
+            return found["row"]
+        scattered = np.empty(asked.len(), dtype=np.int64)
+        scattered[order.to_numpy()] = found["row"].cast(pl.Int64).fill_null(-1).to_numpy()
+        return pl.select(pl.when(pl.lit(pl.Series(scattered)) >= 0).then(pl.lit(pl.Series(scattered)))).to_series()
 
 
-def _winners(right: pl.DataFrame, by: Sequence[str], values: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per group: the one created last, then the one with the greatest values."""
-    if not by:
-        contested = pl.repeat(right.height > 1, right.height, dtype=pl.Boolean, eager=True)
-    elif right["event"].is_sorted() and right.height and not (right["event"].diff() == 0).any():
-        return right
+def _winners(held: pl.DataFrame, group: str, values: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per group, which does not fall: the one created last, then the one with the greatest values."""
+    again = held[group] == held[group].shift(1)
+    if not again.any():
+        return held
+    contested = (again | again.shift(-1)).fill_null(False)
+    rivals = held.with_row_index("place").filter(contested)
+    order = [group, *(["created"] if "created" in held.columns else [])]
+    if values.width:
+        ranks = _renamed(values[rivals["row"]])
+        rivals = pl.concat([rivals, ranks], how="horizontal").sort([*order, *ranks.columns], nulls_last=False)
+    elif rivals.select(order).is_duplicated().any():
+        raise Undecided("facts of one key share their instants")
     else:
-        contested = right.select(by).is_duplicated()
-    if not contested.any():
-        return right
-    order = [name for name in ("event", "created") if name in right.columns]
-    rivals = right.filter(contested)
-    rivals = pl.concat([rivals, _renamed(values[rivals["row"]])], how="horizontal")
-    ranks = [name for name in rivals.columns if name.startswith("value")]
-    best = rivals.sort([*order, *ranks], nulls_last=False)
-    best = best.unique(by, keep="last", maintain_order=True) if by else best.tail(1)
-    return pl.concat([right.filter(~contested), best.select(right.columns)])
+        rivals = rivals.sort(order, nulls_last=False)
+    best = rivals.unique(group, keep="last")["place"]
+    uncontested = pl.Series("place", np.flatnonzero(~contested.to_numpy()), dtype=best.dtype)
+    return held[pl.concat([uncontested, best]).sort()]
 
 
-def _records(right: pl.DataFrame, by: Sequence[str], values: pl.DataFrame) -> pl.DataFrame:
+def _records(held: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     """Return the facts that were the newest when they became known, with that instant as ``known``.
 
     A fact is known from ``max(event, created)``. One that comes to be known after a newer one of its key never
     shows; what is left rises in (event, created) with ``known``, so that the last known is also the newest.
     """
-    right = _winners(right, [*by, "event", "created"], values)
-    right = right.with_columns(known=pl.max_horizontal("event", "created"))
-    right = right.with_columns(rank=pl.struct("event", "created").rank("dense"))
-    right = right.sort("known", "rank")
-    best = pl.col("rank").cum_max()
-    right = right.filter(pl.col("rank") == (best.over(by) if by else best))
-    return right.unique([*by, "known"], keep="last", maintain_order=True)
+    held = held.sort("key", "event", "created")
+    held = _winners(held.with_columns(instants=pl.struct("key", "event", "created").rle_id()), "instants", values)
+    held = held.with_columns(known=pl.max_horizontal("event", "created")).sort("key", "known", "instants")
+    # Of a later key every fact ranks above all of an earlier one, so that the running maximum need not know of keys.
+    held = held.filter(pl.col("instants") == pl.col("instants").cum_max())
+    return held.filter(pl.struct("key", "known").rle_id().diff(-1).fill_null(1) != 0)
 
 
-def _comparable(
-    rows: pl.DataFrame, facts: pl.DataFrame, keys: Sequence[tuple[str, str]]
-) -> tuple[list[pl.Series], list[pl.Series]]:
-    """Return the key columns of both sides as key0, key1, … of one type each."""
-    left: list[pl.Series] = []
-    right: list[pl.Series] = []
-    for i, (asked, stored) in enumerate(keys):
-        ours, theirs = _key(rows[asked]), _key(facts[stored])
-        if ours.dtype == pl.Null:
-            ours = ours.cast(theirs.dtype)
-        elif theirs.dtype == pl.Null:
-            theirs = theirs.cast(ours.dtype)
-        elif ours.dtype != theirs.dtype:
-            if not (ours.dtype.is_integer() and theirs.dtype.is_integer()):
-                raise BadInput(
-                    f"key {asked!r} is {rows.schema[asked]}, but {stored!r} in the facts is "
-                    f"{facts.schema[stored]}; cast one of them"
-                )
-            ours, theirs = ours.cast(pl.Int128), theirs.cast(pl.Int128)
-        left.append(ours.alias(f"key{i}"))
-        right.append(theirs.alias(f"key{i}"))
-    return left, right
+def _numbered(rows: pl.DataFrame, facts: pl.DataFrame, keys: Sequence[tuple[str, str]]) -> tuple[pl.Series, pl.Series]:
+    """Return the key of every row and of every fact as a number from 0; null where it is null or has no fact."""
+    ours: dict[str, pl.Series] = {}
+    theirs: dict[str, pl.Series] = {}
+    same = pl.repeat(True, rows.height, dtype=pl.Boolean, eager=True)
+    for asked, stored in keys:
+        left, right = _comparable(rows[asked], facts[stored])
+        if facts.height and not right.null_count() and (right == right.head(1)).all():
+            same &= left == right.head(1)  # one value throughout, as in a table of one symbol, needs no number
+        else:
+            ours[f"key{len(ours)}"], theirs[f"key{len(theirs)}"] = left, right
+    if not ours:
+        number = pl.select(key=pl.when(same).then(pl.lit(0, pl.Int64))).to_series()
+        return number, pl.repeat(0, facts.height, dtype=pl.Int64, eager=True).alias("key")
+    by = list(ours)
+    known = pl.DataFrame(theirs).drop_nulls().unique().select(*by, key=pl.int_range(pl.len(), dtype=pl.Int64))
+
+    def numbers(columns: dict[str, pl.Series]) -> pl.Series:
+        return pl.DataFrame(columns).join(known, on=by, how="left", maintain_order="left")["key"]
+
+    return pl.select(key=pl.when(same).then(numbers(ours))).to_series(), numbers(theirs)
+
+
+def _comparable(asked: pl.Series, stored: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return a pair of key columns in one type; what that type cannot hold equals nothing and becomes null."""
+    ours, theirs = _key(asked), _key(stored)
+    if ours.dtype == theirs.dtype or theirs.dtype == pl.Null:
+        return ours, theirs.cast(ours.dtype)
+    if ours.dtype == pl.Null:
+        return ours.cast(theirs.dtype), theirs
+    # pandas turns an integer column with a gap into floats.
+    if ours.dtype.is_float() and theirs.dtype.is_integer():
+        ours = _whole_numbers(ours)
+    elif ours.dtype.is_integer() and theirs.dtype.is_float():
+        theirs = _whole_numbers(theirs)
+    if ours.dtype.is_integer() and theirs.dtype.is_integer():
+        return ours.cast(theirs.dtype, strict=False), theirs
+    if ours.dtype.is_float() and theirs.dtype.is_float():
+        return ours.cast(pl.Float64), theirs.cast(pl.Float64)
+    raise BadInput(
+        f"key {asked.name!r} is {asked.dtype}, but {stored.name!r} in the facts is {stored.dtype}; cast one of them"
+    )
 
 
 def _key(column: pl.Series) -> pl.Series:
-    """Return a key in the type it is compared in: text for categories, integers for whole floats, UTC instants."""
+    """Return a key in the type it is compared in: text for categories, null for NaN, instants in UTC."""
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         return column.cast(pl.String)
     if column.dtype.is_float():
-        # pandas turns an integer column with a gap into floats.
-        whole = column.fill_nan(None).cast(pl.Int64, strict=False)
-        if (whole.cast(column.dtype) == column.fill_nan(None)).all():
-            return whole
+        return column.fill_nan(None)
     if isinstance(column.dtype, pl.Datetime):
         zone = column.dtype.time_zone
         return column.dt.replace_time_zone("UTC") if zone is None else column.dt.convert_time_zone("UTC")
     return column
+
+
+def _whole_numbers(column: pl.Series) -> pl.Series:
+    """Return floats as integers if they are all whole, else as they are."""
+    whole = column.cast(pl.Int64, strict=False)
+    return whole if (whole.cast(column.dtype) == column).all() else column
 
 
 def _clocks(facts: pl.DataFrame, event: str, created: str | None, unit: TimeUnit) -> list[pl.Series]:
@@ -241,6 +332,8 @@ def _ticks(column: pl.Series, unit: TimeUnit, *, fact: bool = False) -> pl.Serie
     if not isinstance(column.dtype, pl.Datetime):
         raise BadInput(f"column {column.name!r} is {column.dtype}; an instant must be a timestamp")
     scale = _PER_MILLISECOND[unit] // _PER_MILLISECOND[column.dtype.time_unit]
+    if scale == 1:
+        return column.to_physical()
     end = _RANGE // scale
     low, high = (1 - end, end) if fact else (-end, end - 1)
     return column.to_physical().clip(low, high) * scale
@@ -255,7 +348,7 @@ def _whole(span: timedelta, unit: TimeUnit) -> int:
 
 
 def _ascending(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    return frame if frame[column].is_sorted() else frame.sort(column, maintain_order=True)
+    return frame if frame[column].is_sorted() else frame.sort(column)
 
 
 def _renamed(values: pl.DataFrame) -> pl.DataFrame:
@@ -263,6 +356,6 @@ def _renamed(values: pl.DataFrame) -> pl.DataFrame:
 
 
 def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
-    absent = [name for name in columns if name not in frame.columns]
+    absent = [name for name in dict.fromkeys(columns) if name not in frame.columns]
     if absent:
         raise BadInput(f"no column {', '.join(map(repr, absent))}; there are {', '.join(frame.columns)}")

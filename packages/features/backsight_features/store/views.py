@@ -8,7 +8,7 @@ import polars as pl
 from feast import FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from backsight_features.asof import as_of, tied
+from backsight_features.asof import Undecided, as_of
 from backsight_features.errors import BadInput
 from backsight_features.store import sources
 from backsight_features.store.entities import Entities
@@ -90,16 +90,12 @@ class ViewRows:
             )
         rows = pl.DataFrame(pl.from_arrow(asked.table.select([*self.keys, asked.at])))
         wanted = [self._column(feature) for feature in features]
-        ties: list[str] = []
-        facts = self._read(rows[asked.at], wanted)
-        if tied(facts, event=self.event, keys=list(self.keys.values()), created=self.created):
-            # Which row wins must not depend on the features asked for, so all of them decide.
-            ties = [self._column(field.name) for field in self._view.features]
-            facts = self._read(rows[asked.at], [*wanted, *ties])
-        try:
+        features_of_view = [self._column(field.name) for field in self._view.features]
+
+        def join(ties: Sequence[str]) -> pl.DataFrame:
             return as_of(
                 rows,
-                facts,
+                self._read(rows[asked.at], [*wanted, *ties]),
                 at=asked.at,
                 event=self.event,
                 keys=list(self.keys.items()),
@@ -109,6 +105,12 @@ class ViewRows:
                 ttl=self._view.ttl or None,
                 as_known=as_known,
             )
+
+        try:
+            return join([])
+        except Undecided:
+            # Which row wins must not depend on the features asked for, so all of them decide.
+            return join(features_of_view)
         except BadInput as error:
             raise BadInput(f"feature view {name!r}: {error}") from error
 
