@@ -3,17 +3,21 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import filelock
 import polars as pl
 import pytest
-from backsight_features import lake as lake_module
-from backsight_features.errors import Busy, Drifted
+from backsight_features.errors import Drifted
 from backsight_features.lake import Appended, Lake
 from backsight_features.schemas import BARS, MACRO, POSTS, QUARANTINE
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(params=["folder", "object store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a lake may lie."""
+    return str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_root")
 
 
 def bars(*closes: float, start: datetime = T0, estimated: bool = True, lag: timedelta = timedelta()) -> pl.DataFrame:
@@ -197,23 +201,49 @@ def test_a_missing_column_stops_the_append(tmp_path: Path) -> None:
         Lake(tmp_path).append(BARS, bars(1.0).drop("close"), now=NOW)
 
 
-def test_a_second_writer_is_told_that_the_table_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake_module, "_LOCK_WAIT_SECONDS", 0.01)
-    (tmp_path / ".locks").mkdir()
-    with filelock.FileLock(tmp_path / ".locks" / "bars.lock"), pytest.raises(Busy, match="bars"):
-        Lake(tmp_path).append(BARS, bars(1.0), now=NOW)
-
-
 @pytest.mark.slow
-def test_two_processes_appending_the_same_rows_double_nothing(tmp_path: Path) -> None:
+def test_processes_appending_overlapping_rows_at_once_lose_and_double_nothing(place: str) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[2]); from test_lake import *\n"
-        "for i in range(10): Lake(sys.argv[1]).append(BARS, bars(*map(float, range(1, 50 + i))), now=NOW)\n"
+        "lake, name = Lake(sys.argv[1]), sys.argv[3]\n"
+        "print(sum(lake.append(BARS, bars(*map(float, range(1, 30 + i))), now=NOW, app=name, watermark=i).accepted\n"
+        "          for i in range(10)))\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
-    writers = [subprocess.Popen(command) for _ in range(2)]
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-    assert closes(Lake(tmp_path)) == [float(i) for i in range(1, 59)]
+    names = ["a", "b", "c"]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, place, str(Path(__file__).parent), name], stdout=subprocess.PIPE, text=True
+        )
+        for name in names
+    ]
+    accepted = [int(writer.communicate(timeout=300)[0]) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    lake = Lake(place)
+    assert closes(lake) == [float(i) for i in range(1, 39)]
+    assert sum(accepted) == 38, "each row was new to one of them"
+    assert [lake.watermark(BARS, name) for name in names] == [9, 9, 9]
+
+
+def test_a_lake_on_an_object_store_is_as_one_in_a_folder(s3_root: str, tmp_path: Path) -> None:
+    lakes = [Lake(tmp_path), Lake(s3_root)]
+    border = datetime(2024, 3, 31, 22, tzinfo=UTC)
+    steps = [
+        (bars(1.0, 2.0, 3.0, 4.0, start=border), NOW),
+        (bars(1.0, 2.5, 3.0, 4.0, start=border), NOW + HOUR),
+        (bars(1.0, 2.5, start=border), NOW + 2 * HOUR),
+    ]
+    for watermark, (rows, now) in enumerate(steps):
+        done = [lake.append(BARS, rows, now=now, app="dump", watermark=watermark) for lake in lakes]
+        assert done[0] == done[1]
+    assert done[1] == Appended(accepted=0, duplicate=2)
+    assert [lake.watermark(BARS, "dump") for lake in lakes] == [2, 2]
+    stored = [
+        lake.scan(BARS, version=version, ingested_until=until).sort("observed_at", "available_at").collect()
+        for version, until in [(None, None), (2, None), (None, NOW)]
+        for lake in lakes
+    ]
+    assert [frame.height for frame in stored] == [5, 5, 5, 5, 4, 4]
+    assert all(stored[i].equals(stored[i + 1], null_equal=True) for i in (0, 2, 4))
 
 
 def test_a_folder_with_a_blank_in_its_name_is_read_as_any_other(tmp_path: Path) -> None:

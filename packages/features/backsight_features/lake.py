@@ -1,28 +1,24 @@
 """The lake: append-only Delta tables in which every fact keeps all the versions that were ever known.
 
 Nothing is updated. What comes in is compared with what is stored, and only what says something new is appended, in
-one commit that also moves the caller's watermark. A crash at any point therefore repeats work and changes nothing.
+one commit that also moves the caller's watermark. A crash at any point therefore repeats work and changes nothing. The
+commit is made only if the table is still as it was compared with; so any number of hosts may append at once.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import filelock
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake import DeltaTable, Transaction
 
 from backsight_features import delta
 from backsight_features.clocks import UTC_US
-from backsight_features.errors import Busy, Drifted
+from backsight_features.errors import Drifted
 from backsight_features.schemas import Table
 
 _PERIOD: Final = {"month": "%Y-%m", "year": "%Y"}
-_LOCK_WAIT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +38,16 @@ class Appended:
 
 
 class Lake:
-    """Delta tables under one folder, one per `Table`.
+    """Delta tables in one place, one per `Table`.
 
     Parameters
     ----------
     root : str or Path
-        The folder; a table's own folder is made by its first append.
+        A folder, or a URL as in ``s3://bucket/team/lake``; a table is made by its first append.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = root
 
     def append(
         self,
@@ -84,27 +80,31 @@ class Lake:
         Drifted
             If a column is missing.
         Busy
-            If another process has been writing the table for half a minute.
+            If other jobs kept writing the table for half a minute.
+        SourceError
+            If the object store does not answer, or not to us.
         """
         missing = set(table.columns) - set(rows.columns)
         if missing:
             raise Drifted(f"{table.name}: no column {', '.join(sorted(missing))}")
         rows = rows.select(table.columns.keys())
-        with self._writing(table) as handle:
+        transactions = [] if app is None or watermark is None else [Transaction(app, watermark)]
+        uri = delta.join(self.root, table.name)
+        schema = _with_period(table, table.empty()).to_arrow().schema
+
+        def attempt() -> Appended:
+            handle = delta.ensure(uri, schema, partition_by=table.partition)
             if app is not None and watermark is not None:
                 reached = handle.transaction_version(app)
                 if reached is not None and reached >= watermark:
                     return Appended(accepted=0, duplicate=rows.height)
             new = _news(table, rows, handle, now)
             if new.height > 0 or app is not None:
-                transactions = [] if app is None or watermark is None else [Transaction(app, watermark)]
-                write_deltalake(
-                    handle,
-                    _with_period(table, new.with_columns(ingested_at=pl.lit(now, UTC_US))).to_arrow(),
-                    mode="append",
-                    commit_properties=CommitProperties(app_transactions=transactions),
-                )
-        return Appended(accepted=new.height, duplicate=rows.height - new.height)
+                stamped = new.with_columns(ingested_at=pl.lit(now, UTC_US))
+                delta.append(handle, _with_period(table, stamped), transactions=transactions)
+            return Appended(accepted=new.height, duplicate=rows.height - new.height)
+
+        return delta.settle(uri, attempt)
 
     def scan(self, table: Table, *, ingested_until: datetime | None = None, version: int | None = None) -> pl.LazyFrame:
         """Return all versions of all facts of a table, unordered; no row where nothing was written yet.
@@ -135,27 +135,7 @@ class Lake:
         return None if handle is None else handle.version()
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
-        try:
-            return DeltaTable(str(self.root / table.name), version=version)
-        except TableNotFoundError:
-            return None
-
-    @contextmanager
-    def _writing(self, table: Table) -> Iterator[DeltaTable]:
-        """Hold the table's writer lock. Two appenders at once would both find their rows new."""
-        locks = self.root / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(locks / f"{table.name}.lock", timeout=_LOCK_WAIT_SECONDS):
-                yield self._open(table) or DeltaTable.create(
-                    str(self.root / table.name),
-                    schema=_with_period(table, table.empty()).to_arrow().schema,
-                    partition_by=None if table.partition is None else [table.partition],
-                )
-        except filelock.Timeout:
-            raise Busy(
-                f"another job has been writing {self.root / table.name} for {_LOCK_WAIT_SECONDS:.0f} s"
-            ) from None
+        return delta.open(delta.join(self.root, table.name), version=version)
 
 
 def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
