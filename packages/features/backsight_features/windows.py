@@ -17,6 +17,7 @@ import polars as pl
 
 from backsight_features.clocks import UTC_US
 from backsight_features.errors import BadInput
+from backsight_features.online.packed import newest_available_at
 
 _CHUNK: Final = 1 << 20
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -79,6 +80,53 @@ class Windows:
         float32 ndarray of shape (k, L, F)
         """
         return self.rows[self.index[which]]
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Whether a slot holds a state: bool ndarray of shape (n, L)."""
+        return self.index < len(self.row_available_at)
+
+    def slot_available_at(
+        self, which: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice = slice(None)
+    ) -> npt.NDArray[np.datetime64]:
+        """Return when the state of each slot of some windows became known; NaT where the slot is a gap.
+
+        Parameters
+        ----------
+        which : int ndarray of shape (k,), bool ndarray of shape (n,), or slice
+            The windows wanted.
+
+        Returns
+        -------
+        datetime64[us] ndarray of shape (k, L)
+        """
+        return np.append(self.row_available_at, np.datetime64("NaT", "us"))[self.index[which]]
+
+    def ages(
+        self, which: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice = slice(None)
+    ) -> npt.NDArray[np.timedelta64]:
+        """Return how long before its instant the newest defined value of each feature became known.
+
+        Parameters
+        ----------
+        which : int ndarray of shape (k,), bool ndarray of shape (n,), or slice
+            The windows wanted.
+
+        Returns
+        -------
+        timedelta64[us] ndarray of shape (k, F)
+            NaT where a window has no defined value of the feature.
+        """
+        index, at = self.index[which], self.at[which]
+        slots = np.append(self.row_available_at, np.datetime64("NaT", "us"))
+        ages = np.empty((len(index), len(self.features)), dtype="timedelta64[us]")
+        # A part at a time: k x L x F is never held.
+        step = max(1, _CHUNK // max(1, index.shape[1] * len(self.features)))
+        for begin in range(0, len(index), step):
+            part = slice(begin, begin + step)
+            known = newest_available_at(self.rows[index[part]], slots[index[part]])
+            ages[part] = at[part, None] - known
+        return ages
 
 
 def windows(

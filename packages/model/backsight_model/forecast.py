@@ -12,7 +12,7 @@ from backsight_model.baselines import HAR_TERMS
 from backsight_model.bundle import Bundle, features_digest
 
 if TYPE_CHECKING:
-    from backsight_features.store import OnlineWindow
+    from backsight_features.online import OnlineWindow
 
 YEAR = timedelta(days=365)
 
@@ -100,9 +100,13 @@ def forecast(bundle: Bundle, window: "OnlineWindow") -> Forecast:
     ------
     HeaderMismatch
         Where the window is not of the features, the length or the timeframe that the model learnt from.
+    NotServable
+        Why the window was refused, where it was read with ``unfit="null"`` and nothing of it may be used.
     Missing
         Where a HAR term of the newest slot is undefined: too little unbroken history.
     """
+    if window.observed_at is None or window.available_at is None:
+        raise window.refused[0].error
     if features_digest(window.features) != features_digest(bundle.features):
         raise HeaderMismatch(
             f"{window.symbol}: the window has {len(window.features)} features with another list or order than the "

@@ -3,7 +3,8 @@
 Importing it imports Feast, which takes seconds.
 """
 
-from backsight_features.store.online import OnlineWindow
-from backsight_features.store.store import Published, PublishedWindow, Store
+from backsight_features.online.gate import OnlineWindow
+from backsight_features.store.publishing import Published, PublishedWindow
+from backsight_features.store.store import Store
 
 __all__ = ["OnlineWindow", "Published", "PublishedWindow", "Store"]

@@ -6,17 +6,14 @@ from typing import Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource
 from feast.data_format import DeltaFormat
-from feast.types import Bytes, Float32
+from feast.types import Bytes, Float32, String
 
 from backsight_features.clocks import timeframe
 from backsight_features.feature import Feature
-
-PACKED: Final = "packed"
-"""The field of a window view."""
+from backsight_features.online.contract import CONTRACT, PACKED, patience, window_view_name
 
 _TIMEFRAME: Final = "timeframe"
 _MAX_AGE: Final = "max_age_seconds"
-_LATENESS: Final = timedelta(minutes=5)
 
 
 def state_view(table: str, features: Sequence[Feature], entity: Entity, *, bar: str) -> FeatureView:
@@ -59,18 +56,16 @@ def service(name: str, views: Sequence[FeatureView], *, bar: str) -> FeatureServ
 
 
 def window_view(service: FeatureService, entity: Entity) -> FeatureView:
-    """Return the view that holds the newest window of a service, packed into one field; ``publish`` alone fills it."""
+    """Return the view that holds the newest window of a service and its contract; only ``publish`` fills it."""
     return FeatureView(
         name=window_view_name(service.name),
         entities=[entity],
-        schema=[Field(name=PACKED, dtype=Bytes, description=f"newest window of {service.name}, as store.packed says")],
+        schema=[
+            Field(name=PACKED, dtype=Bytes, description=f"newest window of {service.name}, as online.packed says"),
+            Field(name=CONTRACT, dtype=String, description="what a reader has to know of it, as online.contract says"),
+        ],
         tags={"service": service.name},
     )
-
-
-def window_view_name(service: str) -> str:
-    """Return the name of the view that holds the windows of a service."""
-    return f"{service}_window"
 
 
 def timeframe_of(service: FeatureService) -> timedelta | None:
@@ -83,11 +78,3 @@ def max_age_of(field: Field) -> timedelta | None:
     """Return how long a feature may be served, or None where it does not say."""
     seconds = field.tags.get(_MAX_AGE)
     return timedelta(seconds=float(seconds)) if seconds else None
-
-
-def patience(step: timedelta) -> timedelta:
-    """Return how old the newest bar may be: two bars and five minutes.
-
-    Right before a bar closes, the newest one is one bar old; the rest is for a bar that comes late.
-    """
-    return 2 * step + _LATENESS

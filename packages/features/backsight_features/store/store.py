@@ -2,83 +2,30 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Final, overload
 
-import numpy as np
 import polars as pl
-from feast import FeatureService, FeatureStore, FeatureView
-from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
+from feast import FeatureStore, FeatureView
 from feast.repo_operations import extract_objects_for_apply_delete
 
 from backsight_features.clocks import UTC_US, utc_now
-from backsight_features.errors import BadInput, HeaderMismatch, Missing
-from backsight_features.store import shelf
-from backsight_features.store.definitions import max_age_of, patience, timeframe_of, window_view_name
-from backsight_features.store.online import OnlineWindow, admit
-from backsight_features.store.packed import PackedWindow, digest, unpack, utc
+from backsight_features.errors import BadInput, Missing
+from backsight_features.online.gate import OnlineWindow, Unfit, admit
+from backsight_features.online.packed import PackedWindow
+from backsight_features.online.reader import unpacked, utc
+from backsight_features.store.publishing import Published, PublishedWindow, prepared
 from backsight_features.store.repository import configuration, definitions
-from backsight_features.store.shelf import Outcome
+from backsight_features.store.services import Service, look_up
+from backsight_features.store.shelf import Shelf
 from backsight_features.store.sources import NoTable
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace
 
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedWindow:
-    """What became of the window of one symbol.
-
-    Parameters
-    ----------
-    symbol : str
-        Whose window.
-    outcome : str
-        ``written``; ``corrected``, in place of one of the same instants with other content; ``unchanged``; or
-        ``kept``, because what is online is newer.
-    observed_at, available_at : datetime
-        Of the window that was made: the close of its newest slot, and when its last state became known.
-    """
-
-    symbol: str
-    outcome: Outcome
-    observed_at: datetime
-    available_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """What a call of `Store.publish` did.
-
-    Parameters
-    ----------
-    service : str
-        Whose features.
-    length : int
-        L, the slots of each window.
-    at : datetime
-        The instant as of which the windows were made.
-    windows : tuple of PublishedWindow
-        One per symbol, ordered by symbol.
-    """
-
-    service: str
-    length: int
-    at: datetime
-    windows: tuple[PublishedWindow, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Service:
-    """A service of the registry, with what is derived from it."""
-
-    definition: FeatureService
-    features: tuple[str, ...]
-    timeframe: timedelta
-    max_ages: dict[str, timedelta]
-    views: tuple[FeatureView, ...]
-    window_view: FeatureView
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Store:
@@ -95,7 +42,7 @@ class Store:
     def __init__(self, repo: Path, workspace: Workspace) -> None:
         self._repo = repo
         self._workspace = workspace
-        self._services: dict[str, _Service] = {}
+        self._services: dict[str, Service] = {}
 
     def apply(self) -> tuple[str, ...]:
         """Write the definitions of the repo to the registry and prepare the online store; repeatable.
@@ -231,15 +178,18 @@ class Store:
             self._states(grid, service),
             at,
             length=length,
-            timeframe=known.timeframe,
-            features=known.features,
+            timeframe=known.contract.timeframe,
+            features=known.contract.features,
         )
 
     def publish(self, service: str, *, length: int, at: datetime | None = None) -> Published:
         """Write the newest window of every symbol, as known at an instant, to the online store.
 
-        One window is written at once or not at all. What is online is never replaced by something older; something
+        Each window is written at once or not at all. What is online is never replaced by something older; something
         of the same instants with other content replaces it. Safe to repeat, and to break off.
+
+        Only the end of the tables is read. A symbol of which nothing became known in the last L slots, while something
+        became known of another, has no new window and is left as it is.
 
         Parameters
         ----------
@@ -253,114 +203,129 @@ class Store:
         Raises
         ------
         Busy
-            If another process is publishing.
+            If another process is publishing to an online store other than Redis.
         BadInput
             If nothing was known at the instant.
+        SourceError
+            If the online store does not answer, or did not take what was written.
         """
-        at = _aware(at or utc_now())
+        at = utc(at or utc_now())
         known = self._service(service)
-        grid = self.instants(service, end=at)
+        contract = replace(known.contract, length=length)
+        grid = self._tail(service, contract.timeframe * length, at)
         if grid.is_empty():
             raise BadInput(f"service {service!r} has no features known at {at:%Y-%m-%dT%H:%M:%SZ}; nothing to publish")
-        newest = pl.col("observed_at").max().over("symbol")
-        grid = grid.filter(pl.col("observed_at") > newest - length * known.timeframe)
         asked = grid.select("symbol").unique().sort("symbol").with_columns(at=pl.lit(at, UTC_US))
         cut = windows(
-            self._states(grid, service), asked, length=length, timeframe=known.timeframe, features=known.features
+            self._states(grid, service),
+            asked,
+            length=length,
+            timeframe=contract.timeframe,
+            features=contract.features,
         )
-        stamps = np.append(cut.row_available_at, np.datetime64("NaT"))
-        done = []
-        with shelf.writing(self._workspace.online):
-            for i, symbol in enumerate(cut.symbol):
-                window = PackedWindow(
-                    digest=digest(cut.features),
-                    values=cut.rows[cut.index[i]],
-                    slot_available_at=stamps[cut.index[i]],
-                    available_at=cut.available_at[i],
-                    observed_at=cut.observed_at[i],
-                    timeframe=cut.timeframe,
+        ready = prepared(cut, contract)
+        outcomes = self._shelf.publish(known.window_view, contract, ready)
+        return Published(
+            service=service,
+            length=length,
+            at=at,
+            windows=tuple(
+                PublishedWindow(
+                    symbol=one.symbol,
+                    outcome=outcome,
+                    observed_at=one.window.observed_at,
+                    available_at=one.window.available_at,
                 )
-                done.append(
-                    PublishedWindow(
-                        symbol=symbol,
-                        outcome=shelf.put(self._feast, known.window_view, symbol, window),
-                        observed_at=utc(window.observed_at),
-                        available_at=utc(window.available_at),
-                    )
-                )
-        return Published(service=service, length=length, at=at, windows=tuple(done))
+                for one, outcome in zip(ready, outcomes, strict=True)
+            ),
+        )
 
-    def online(self, service: str, symbol: str, *, at: datetime, max_age: timedelta | None = None) -> OnlineWindow:
-        """Return the newest window of a symbol, if it may be used at an instant.
+    @overload
+    def online(
+        self, service: str, symbols: str, *, at: datetime, max_age: timedelta | None = None, unfit: Unfit = "raise"
+    ) -> OnlineWindow: ...
+
+    @overload
+    def online(
+        self,
+        service: str,
+        symbols: list[str] | tuple[str, ...],
+        *,
+        at: datetime,
+        max_age: timedelta | None = None,
+        unfit: Unfit = "raise",
+    ) -> tuple[OnlineWindow, ...]: ...
+
+    def online(
+        self,
+        service: str,
+        symbols: str | list[str] | tuple[str, ...],
+        *,
+        at: datetime,
+        max_age: timedelta | None = None,
+        unfit: Unfit = "raise",
+    ) -> OnlineWindow | tuple[OnlineWindow, ...]:
+        """Return the newest window of a symbol, or of each of many, if it may be used at an instant.
+
+        What a service of its own reads without Feast: `online.Reader`, which hands out the same.
 
         Parameters
         ----------
-        service, symbol : str
-            Whose window.
+        service : str
+            Whose features.
+        symbols : str, or list or tuple of str
+            Whose window or windows.
         at : datetime
             The instant of use, tz-aware.
         max_age : timedelta, optional
             How old the close of the newest bar may be; two bars and five minutes unless given.
+        unfit : str
+            ``raise``: the first symbol that is not fit is an error. ``null``: what may not be used is NaN, and
+            ``refused`` of a window says what and why (`online.gate.admit`).
 
         Raises
         ------
         Missing
-            If nothing was published for the symbol.
+            If nothing was published for a symbol; also with ``unfit="null"`` where nothing was for any of them, for
+            then nobody knows the length.
         Stale, FutureStamped, NonFinite, HeaderMismatch
-            If what was published must not be used; see `online.admit`.
+            If what was published must not be used; see `online.gate.admit`.
+        SourceError, Busy
+            If the online store does not answer now.
         """
-        at = _aware(at)
+        at = utc(at)
         known = self._service(service)
-        data = shelf.read(self._feast, known.window_view, symbol)
-        if data is None:
-            raise Missing(f"no {service} window of {symbol!r} is online; {self._hint(known)}")
+        asked = [symbols] if isinstance(symbols, str) else list(symbols)
+        found = [
+            unpacked(service, symbol, data)
+            for symbol, data in zip(asked, self._shelf.read(known.window_view, asked), strict=True)
+        ]
+        held = [window for window in found if isinstance(window, PackedWindow)]
+        newest = max(held, key=lambda window: window.order, default=None)
+        contract = known.contract if newest is None else replace(known.contract, length=len(newest.values))
         try:
-            window = unpack(data)
-        except HeaderMismatch as error:
-            raise HeaderMismatch(f"{service} window of {symbol!r}: {error}") from error
-        return admit(
-            window,
-            service=service,
-            symbol=symbol,
-            features=known.features,
-            timeframe=known.timeframe,
-            at=at,
-            max_age=patience(known.timeframe) if max_age is None else max_age,
-            max_ages=known.max_ages,
-        )
+            fit = tuple(
+                admit(window, contract, symbol=symbol, at=at, max_age=max_age, unfit=unfit)
+                for symbol, window in zip(asked, found, strict=True)
+            )
+        except Missing as error:
+            raise Missing(f"{error}; {self._hint(service)}") from None
+        return fit[0] if isinstance(symbols, str) else fit
+
+    @cached_property
+    def _shelf(self) -> Shelf:
+        return Shelf(self._feast, self._workspace.online)
 
     @cached_property
     def _feast(self) -> FeatureStore:
         config = configuration(self._repo, {**os.environ, "BACKSIGHT_HOME": str(self._workspace.root.absolute())})
         return FeatureStore(repo_path=str(config.repo_path), config=config)
 
-    def _service(self, name: str) -> _Service:
+    def _service(self, name: str) -> Service:
         """Return a service of the registry, looked up once: a registry that was read from a file does not change."""
         if name not in self._services:
-            self._services[name] = self._look_up(name)
+            self._services[name] = look_up(self._feast, name)
         return self._services[name]
-
-    def _look_up(self, name: str) -> _Service:
-        feast = self._feast
-        try:
-            definition = feast.get_feature_service(name)
-            view = feast.get_feature_view(window_view_name(name))
-        except (FeatureServiceNotFoundException, FeatureViewNotFoundException):
-            names = sorted(service.name for service in feast.list_feature_services())
-            what = f"there are {', '.join(names)}" if names else "the registry is empty; run `backsight apply`"
-            raise BadInput(f"no service {name!r} with a window view; {what}") from None
-        step = timeframe_of(definition)
-        if step is None:
-            raise BadInput(f"service {name!r} names no timeframe; give it a tag such as timeframe: 1h")
-        fields = [field for projection in definition.feature_view_projections for field in projection.features]
-        return _Service(
-            definition=definition,
-            features=tuple(field.name for field in fields),
-            timeframe=step,
-            max_ages={field.name: age for field in fields if (age := max_age_of(field))},
-            views=tuple(feast.get_feature_view(part.name) for part in definition.feature_view_projections),
-            window_view=view,
-        )
 
     def _grid(self, view: FeatureView, start: datetime | None, end: datetime | None) -> pl.DataFrame:
         try:
@@ -384,9 +349,26 @@ class Store:
             {"event_timestamp": "available_at"}
         )
 
-    def _hint(self, service: _Service) -> str:
+    def _tail(self, service: str, span: timedelta, at: datetime) -> pl.DataFrame:
+        """Return the part of the bar grid that the newest windows need, as known at an instant.
+
+        No state becomes known before the close that it is about, so none of a window of this span became known before
+        the window begins.
+        """
+        newest = pl.col("observed_at").max().over("symbol")
+        reach = span + self._service(service).contract.max_age
+        while True:
+            start = at - reach - span if reach + span < at - _EPOCH else None
+            grid = self.instants(service, start=start, end=at)
+            if start is not None:
+                grid = grid.filter(newest >= at - reach)
+            if start is None or not grid.is_empty():
+                return grid.filter(pl.col("observed_at") > newest - span)
+            reach *= 8
+
+    def _hint(self, service: str) -> str:
         try:
-            symbols = self.instants(service.definition.name)["symbol"].unique().sort()
+            symbols = self.instants(service)["symbol"].unique().sort()
         except BadInput:
             return "publish it first"
         return f"symbols with features: {', '.join(symbols)}"
@@ -395,9 +377,3 @@ class Store:
 def _unknown(symbols: set[str], grid: pl.DataFrame) -> BadInput:
     known = grid["symbol"].unique().sort()
     return BadInput(f"no features of {', '.join(sorted(symbols))}; there are {', '.join(known) or 'none'}")
-
-
-def _aware(at: datetime) -> datetime:
-    if at.tzinfo is None:
-        raise BadInput(f"instant {at} has no time zone; give it UTC")
-    return at.astimezone(UTC)
