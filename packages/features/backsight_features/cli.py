@@ -2,6 +2,7 @@
 
 import re
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -10,10 +11,13 @@ import click
 
 from backsight_features import __version__
 from backsight_features.errors import BacksightError, BadInput
+from backsight_features.masking import masked
 from backsight_features.workspace import Workspace
 
 _NO_FOLDER: Final = re.compile(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}")
 """What delta-rs cannot have in the path of a table: it makes an address of it and fails, or means another folder."""
+
+_OBJECTS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[\w.=-]+)*/?", re.ASCII)
 
 
 class _Verbs(click.Group):
@@ -40,10 +44,15 @@ class _Verbs(click.Group):
     show_default=True,
     help="Folder for lake, features and models; also BACKSIGHT_HOME.",
 )
+@click.option(
+    "--tables",
+    envvar="BACKSIGHT_TABLES",
+    help="Where lake and features are instead: a folder or s3://bucket/prefix; also BACKSIGHT_TABLES.",
+)
 @click.option("--debug", is_flag=True, help="Show the whole trace of an error.")
 @click.version_option(__version__, prog_name="backsight")
 @click.pass_context
-def cli(ctx: click.Context, home: Path, debug: bool) -> None:
+def cli(ctx: click.Context, home: Path, tables: str | None, debug: bool) -> None:
     """Crypto forecasts that cannot see the future, and have to prove their skill.
 
     \b
@@ -51,10 +60,22 @@ def cli(ctx: click.Context, home: Path, debug: bool) -> None:
       backsight sample world --seed 7
       backsight pull dump --layout binance-1h world/bars
     """
-    root = home.absolute()
-    if found := _NO_FOLDER.search(root.as_posix()):
-        raise BadInput(f"--home {root}: Delta tables cannot lie in a folder with {found[0]!r} in its path")
-    ctx.obj = Workspace(root=root)
+    ctx.obj = Workspace(root=_folder("--home", home), tables=_place(tables) if tables else None)
+
+
+def _place(tables: str) -> Path | str:
+    if "://" not in tables:
+        return _folder("--tables", Path(tables))
+    if not _OBJECTS.fullmatch(tables):
+        raise BadInput(f"--tables {masked(tables)}: neither a folder nor an address such as s3://bucket/prefix")
+    return tables
+
+
+def _folder(option: str, path: Path) -> Path:
+    folder = path.absolute()
+    if found := _NO_FOLDER.search(folder.as_posix()):
+        raise BadInput(f"{option} {folder}: Delta tables cannot lie in a folder with {found[0]!r} in its path")
+    return folder
 
 
 def main() -> None:
@@ -70,9 +91,10 @@ def main() -> None:
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except (BacksightError, OSError) as error:
-        # Of the system: a full disk, a folder that may not be written.
-        if debug:
-            raise
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    except Exception as error:
+        expected = isinstance(error, BacksightError | OSError)  # of the system: a full disk
+        if debug or not expected:
+            click.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
+        if expected:
+            click.echo(f"error: {masked(' '.join(str(error).split()))}", err=True)
         sys.exit(error.exit_code if isinstance(error, BacksightError) else BacksightError.exit_code)

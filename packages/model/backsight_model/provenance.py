@@ -1,19 +1,18 @@
 """Where feature tables came from: the record that their build left in its commit."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
+from backsight_features import delta
 from backsight_features.bars import BarSeries
-from backsight_features.build import KINDS
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
+from backsight_features.record import Record, records
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
+from backsight_features.states import KINDS
 from deltalake import DeltaTable
 
 
@@ -39,13 +38,13 @@ class Provenance:
     feature_versions: dict[str, int]
 
 
-def provenance(features: Path, lake: Lake, series: BarSeries) -> Provenance:
+def provenance(features: Path | str, lake: Lake, series: BarSeries) -> Provenance:
     """Return what the feature tables of a series' timeframe were built from.
 
     Parameters
     ----------
-    features : Path
-        Folder of the feature tables.
+    features : Path or str
+        Folder or URL of the feature tables.
     lake : Lake
         Where the facts are.
     series : BarSeries
@@ -56,34 +55,33 @@ def provenance(features: Path, lake: Lake, series: BarSeries) -> Provenance:
     BadInput
         Where no features were built, or from other bars than these, or the tables were not built together.
     """
-    paths = {f"{kind}_{series.timeframe}": features / f"{kind}_{series.timeframe}" for kind in KINDS}
-    if not all(DeltaTable.is_deltatable(str(path)) for path in paths.values()):
+    names = [f"{kind}_{series.timeframe}" for kind in KINDS]
+    opened = {name: table for name in names if (table := delta.open(delta.join(features, name)))}
+    if len(opened) < len(names):
         raise BadInput(f"no features of {series.timeframe} bars are built; run `backsight build --bars {series}`")
-    opened = {name: DeltaTable(str(path)) for name, path in paths.items()}
-    records = [_record(table, series) for table in opened.values()]
-    if any(record != records[0] for record in records):
+    first, *others = (_record(table, series) for table in opened.values())
+    if any(other != first for other in others):
         raise BadInput(
-            f"a build of {series} was broken off: {', '.join(paths)} come from different states of the lake; "
+            f"a build of {series} was broken off: {', '.join(names)} come from different states of the lake; "
             f"run `backsight build --bars {series}`"
         )
-    facts = Snapshot(lake=lake, versions=json.loads(records[0]["backsight.lake"]))
+    facts = Snapshot(lake=lake, versions=first.lake, ingested_until=first.ingested_until)
     return Provenance(
         facts=facts,
         ingested_until=_newest_write(facts),
-        scorer=records[0]["backsight.scorer"],
+        scorer=first.scorer,
         feature_versions={name: table.version() for name, table in opened.items()},
     )
 
 
-def _record(table: DeltaTable, series: BarSeries) -> Mapping[str, Any]:
-    """Return what the newest build of a series' symbol left in its commit: rows of other symbols have their own."""
-    for commit in table.history():
-        built = [BarSeries.parse(name) for name in commit.get("backsight.bars", "").split(", ") if name]
-        own = next((one for one in built if one.symbol == series.symbol), None)
-        if own == series:
-            return {name: value for name, value in commit.items() if name.startswith("backsight.")}
-        if own is not None:
-            raise BadInput(f"the features were built from {own}, not {series}; build them from what you train on")
+def _record(table: DeltaTable, series: BarSeries) -> Record:
+    """Return what the rows of a series' symbol follow from: those of other symbols may follow from another lake."""
+    kept = records(table)
+    if str(series) in kept:
+        return kept[str(series)]
+    for other in kept:
+        if BarSeries.parse(other).symbol == series.symbol:
+            raise BadInput(f"the features were built from {other}, not {series}; build them from what you train on")
     raise BadInput(f"no features of {series} are built; run `backsight build --bars {series}`")
 
 

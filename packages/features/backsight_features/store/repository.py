@@ -6,18 +6,29 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
+import sqlalchemy
 import yaml
-from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView, Project, RepoConfig
+from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, Project, RepoConfig
 from feast.data_source import DataSource
+from feast.errors import FeastError
 from feast.feature_view import DUMMY_ENTITY
 from feast.repo_contents import RepoContents
+from pydantic import ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from backsight_features.errors import BadInput
-from backsight_features.store.settings import expand
+from backsight_features.errors import BadInput, SourceError
+from backsight_features.masking import masked
+from backsight_features.store.settings import expand, unset
 
-_SETTINGS = "feature_store.yaml"
+_SETTINGS: Final = "feature_store.yaml"
+_ELSEWHERE: Final = "FEAST_FS_YAML_FILE_PATH"
+"""Feast's variable for other settings than those in the feature repo."""
+
+_APPLYING: Final = 0x6261636B73696768
+"""Key of the lock in PostgreSQL under which a registry is made and changed."""
 
 
 def configuration(repo: Path, environment: Mapping[str, str]) -> RepoConfig:
@@ -26,24 +37,88 @@ def configuration(repo: Path, environment: Mapping[str, str]) -> RepoConfig:
     Parameters
     ----------
     repo : Path
-        The folder of ``feature_store.yaml``.
+        The folder of the definitions; ``feature_store.yaml`` there is read, unless ``FEAST_FS_YAML_FILE_PATH`` names
+        another file.
     environment : mapping of str to str
         The variables; ``${NAME:-default}`` works.
 
     Raises
     ------
     BadInput
-        If there is no such file or Feast refuses it.
+        If there is no such file, it needs a variable that is not set, or Feast refuses it.
     """
-    path = repo / _SETTINGS
+    elsewhere = environment.get(_ELSEWHERE)
+    path = Path(elsewhere) if elsewhere else repo / _SETTINGS
     if not path.is_file():
-        raise BadInput(f"no {_SETTINGS} in {repo}; name the folder of the feature repo with --repo")
+        hint = f"{_ELSEWHERE} names it" if elsewhere else "name the folder of the feature repo with --repo"
+        raise BadInput(f"no {path.name} in {path.parent}; {hint}")
     try:
-        config = RepoConfig(**_expanded(yaml.safe_load(path.read_text()), environment))
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise BadInput(f"{path} cannot be used: {error}") from error
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error
+    if missing := sorted(set(_unset(settings, environment))):
+        raise BadInput(f"{path} needs {', '.join(missing)}: not set")
+    try:
+        config = RepoConfig(**_expanded(settings, environment))
+        # Feast looks at it when it is first used only.
+        registry = config.registry
+    except ValidationError as error:
+        # Its own text, and the error itself, quote the settings: passwords too.
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        raise BadInput(masked(f"{path} cannot be used: {'; '.join(wrong)}", environment)) from None
+    except (FeastError, ValueError, TypeError) as error:
+        raise BadInput(masked(f"{path} cannot be used: {error}", environment)) from None
+    if registry.registry_type == "sql":
+        _check_address(registry.path, path)
     config.repo_path = repo.absolute()
     return config
+
+
+def connect(config: RepoConfig) -> FeatureStore:
+    """Return Feast with these settings, its registry open.
+
+    Raises
+    ------
+    SourceError
+        If the database of the registry does not answer, or not to us.
+    """
+    feast = FeatureStore(repo_path=str(config.repo_path), config=config)
+    with changing(config):
+        # Opened by its first use, and then its tables are made if need be.
+        _ = feast.registry
+    return feast
+
+
+@contextmanager
+def changing(config: RepoConfig) -> Iterator[None]:
+    """Let one process at a time change a registry in PostgreSQL: Feast compares and then writes.
+
+    Raises
+    ------
+    SourceError
+        If the database does not answer, or not to us.
+    """
+    if config.registry.registry_type != "sql":
+        yield
+        return
+    url = make_url(config.registry.path)
+    try:
+        engine = sqlalchemy.create_engine(url, **config.registry.sqlalchemy_config_kwargs)
+    except ModuleNotFoundError as error:
+        raise BadInput(f"the registry needs {error.name}; install backsight-features[team]") from error
+    try:
+        if url.get_backend_name() != "postgresql":
+            yield
+            return
+        with engine.connect() as connection:
+            # It goes with the connection, whatever becomes of this process.
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _APPLYING})
+            yield
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error)
+        raise SourceError(masked(f"the registry at {url} cannot be used: {' '.join(cause.split())}")) from error
+    finally:
+        engine.dispose()
 
 
 def definitions(repo: Path, project: str) -> RepoContents:
@@ -70,6 +145,26 @@ def definitions(repo: Path, project: str) -> RepoContents:
         label_views=[],
         permissions=[],
     )
+
+
+def _check_address(url: str, path: Path) -> None:
+    """Refuse the address of a registry where a part of the password would be taken for the host, and be shown."""
+    try:
+        host = make_url(url).host or ""
+    except (ArgumentError, ValueError):
+        right = "postgresql+psycopg://user:password@host/database"
+        raise BadInput(f"{path}: the registry is no address of a database such as {right}") from None
+    if "@" in host:
+        raise BadInput(f"{path}: the address of the registry has a second @; in a password it is written %40")
+
+
+def _unset(settings: Any, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the variables that parsed settings need and that are not there."""
+    if isinstance(settings, dict | list):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            yield from _unset(value, environment)
+    elif isinstance(settings, str):
+        yield from unset(settings, environment)
 
 
 def _expanded(settings: Any, environment: Mapping[str, str]) -> Any:

@@ -1,4 +1,4 @@
-"""What ``feature_store.yaml`` may say beyond Feast's own settings: ``${NAME:-default}``, as a shell reads it.
+"""What the settings of a feature repo may say beyond Feast's own: ``${NAME:-default}``, as a shell reads it.
 
 Feast replaces ``$NAME`` and ``${NAME}`` when it loads the file, and has no default for a variable that is not set. What
 it leaves is resolved here, for the offline store, the online store and the registry that a feature repo names.
@@ -12,7 +12,7 @@ from typing import Final
 
 from backsight_features.errors import BadInput
 
-_VARIABLE: Final = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
+_VARIABLE: Final = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>(?:\$\{[^{}]*\}|[^{}])*))?\}|(?P<bare>\w+))")
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
@@ -22,8 +22,29 @@ def expand(text: str, environment: Mapping[str, str]) -> str:
     '../data/online.db'
     >>> expand("${HOME_OF_DATA:-../data}/online.db", {"HOME_OF_DATA": "/srv/my data"})
     '/srv/my data/online.db'
+    >>> expand("${TABLES:-${HOME_OF_DATA:-../data}}", {"HOME_OF_DATA": "/srv"})
+    '/srv'
     """
-    return _VARIABLE.sub(lambda match: environment.get(_name(match)) or match["default"] or match[0], text)
+
+    def value(match: re.Match[str]) -> str:
+        default = match["default"]
+        return environment.get(_name(match)) or (match[0] if default is None else expand(default, environment))
+
+    return _VARIABLE.sub(value, text)
+
+
+def unset(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that a text needs and that are not there: ``${NAME}`` without default.
+
+    >>> unset("${TABLES}/${SUBFOLDER:-a}", {})
+    ('TABLES',)
+    """
+    found = _VARIABLE.finditer(text)
+    return tuple(
+        match["braced"]
+        for match in found
+        if match["braced"] and match["default"] is None and not environment.get(match["braced"])
+    )
 
 
 def resolve(text: str, base: Path | None) -> str:
@@ -32,15 +53,25 @@ def resolve(text: str, base: Path | None) -> str:
     Raises
     ------
     BadInput
-        If a variable at the beginning holds a relative path: ``feast -c`` changes the working folder, so that it
-        would mean another folder to every command.
+        If a variable has no value and no default; or if one at the beginning holds a relative path: ``feast -c``
+        changes the working folder, so that it would mean another folder to every command.
     """
-    first = _VARIABLE.match(text)
-    home = os.environ.get(_name(first)) if first else None
-    if first and home and "://" not in home and not Path(home).is_absolute():
-        raise BadInput(f"{_name(first)} is {home!r}, a relative path; the feast command needs an absolute one")
+    if missing := unset(text, os.environ):
+        raise BadInput(f"{text} needs {', '.join(missing)}, which is not set")
+    first = _first(text)
+    folder = os.environ[first] if first else ""
+    if folder and "://" not in folder and not Path(folder).is_absolute():
+        raise BadInput(f"{first} is {folder!r}, a relative path; the feast command needs an absolute one")
     path = expand(text, os.environ)
     return path if "://" in path or base is None else str(base / path)
+
+
+def _first(text: str) -> str | None:
+    """Return the variable whose value the expanded text begins with, if it begins with one."""
+    match = _VARIABLE.match(text)
+    if match is None:
+        return None
+    return _name(match) if os.environ.get(_name(match)) else _first(match["default"] or "")
 
 
 def _name(match: re.Match[str]) -> str:
