@@ -90,13 +90,14 @@ def _tagged(tag: int, data: bytes) -> bytes:
 def _untagged(tag: int, value: bytes) -> memoryview:
     if not value or value[0] != tag:
         raise HeaderMismatch(f"stored value of {len(value)} bytes is none of Feast's of the kind expected")
-    size, shift, start = 0, 0, 1
-    for byte in value[1:6]:
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        start += 1
+    size = 0
+    for position, byte in enumerate(value[1:6]):
+        size |= (byte & 0x7F) << 7 * position
         if byte < 0x80:
+            start = position + 2
             break
+    else:
+        raise HeaderMismatch(f"stored value of {len(value)} bytes does not say its length")
     if start + size != len(value):
         raise HeaderMismatch(f"stored value has {len(value)} bytes; by its length it should have {start + size}")
     return memoryview(value)[start:]
