@@ -4,13 +4,13 @@ import os
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
 from feast import FileSource, RepoConfig
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
@@ -18,6 +18,10 @@ from feast.data_source import DataSource
 from backsight_features import delta
 from backsight_features.errors import BadInput
 from backsight_features.store.settings import resolve
+
+_FINENESS: Final = ("ms", "us", "ns")
+_WIDTHS: Final[list[pl.DataType]] = [pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Float32(), pl.Float64()]
+_WIDENING: Final = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast", datetime_cast="upcast")
 
 
 class NoTable(BadInput):
@@ -36,33 +40,45 @@ def location(config: RepoConfig, source: DataSource) -> str:
         raise BadInput(f"source {source.name!r} is a {type(source).__name__}; the as-of store reads FileSource only")
     repo = Path(config.repo_path) if config.repo_path else None
     root = config.offline_store.root
-    return resolve(source.path, Path(resolve(root, repo)) if root else repo)
+    return resolve(source.path, resolve(root, repo) if root else repo)
 
 
 def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
     """Return the rows of a source, unread. Of a Delta table only what its log calls current; of a folder, all files.
 
+    What begins with ``_`` or ``.`` in a folder is passed over, as Spark and Arrow do; a column that a file lacks is
+    null there.
+
     Raises
     ------
     NoTable
         If there is nothing to read.
+    BadInput
+        If the files of a folder do not agree on the type of a column.
     """
     path = location(config, source)
-    options = _options(source)
+    options = delta.storage_options(path, _options(source))
     if isinstance(source.file_format, DeltaFormat):
-        try:
-            table = DeltaTable(path, storage_options=options)
-        except TableNotFoundError:
-            raise NoTable(f"no Delta table at {path}") from None
+        table = delta.open(path, options=options)
+        if table is None:
+            raise NoTable(f"no Delta table at {path}")
         return delta.scan(table)
     if "://" in path:
         return pl.scan_parquet(path, storage_options=options, missing_columns="insert")
-    files = sorted(Path(path).rglob("*.parquet")) if Path(path).is_dir() else [Path(path)]
+    folder = Path(path).is_dir()
+    files = _files(Path(path)) if folder else [Path(path)]
     if not files or not files[0].exists():
         raise NoTable(f"no Parquet file at {path}")
-    hive = any("=" in part for part in files[0].relative_to(path).parts)
+    schemas = [pl.read_parquet_schema(file) for file in files] if len(files) > 1 else []
     # No globbing: a bracket in a folder's name is a bracket.
-    return pl.scan_parquet(files, glob=False, hive_partitioning=hive, missing_columns="insert")
+    return pl.scan_parquet(
+        files,
+        glob=False,
+        hive_partitioning=folder and any("=" in part for part in files[0].parent.relative_to(path).parts),
+        schema=_united(files, schemas) if any(schema != schemas[0] for schema in schemas) else None,
+        missing_columns="insert",
+        cast_options=_WIDENING,
+    )
 
 
 def columns(config: RepoConfig, source: DataSource) -> pa.Schema:
@@ -85,9 +101,9 @@ def append(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
         raise BadInput(f"source {source.name!r} has columns {held.names} in this order, not {table.column_names}")
     path = location(config, source)
     if isinstance(source.file_format, DeltaFormat):
-        target = DeltaTable(path, storage_options=_options(source))
+        target = DeltaTable(path, storage_options=delta.storage_options(path, _options(source)))
         types = pa.schema(target.schema().to_arrow())
-        write_deltalake(target, table.cast(types), mode="append", storage_options=_options(source))
+        write_deltalake(target, table.cast(types), mode="append")
     elif Path(path).is_dir():
         if any("=" in folder.name for folder in Path(path).iterdir() if folder.is_dir()):
             raise BadInput(
@@ -104,7 +120,8 @@ def overwrite(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
     path = location(config, source)
     if isinstance(source.file_format, DeltaFormat):
         coarse = pa.schema([field.with_type(_microseconds(field.type)) for field in table.schema])
-        write_deltalake(path, table.cast(coarse), mode="overwrite", storage_options=_options(source))
+        options = delta.storage_options(path, _options(source))
+        write_deltalake(path, table.cast(coarse), mode="overwrite", storage_options=options)
     elif Path(path).is_dir():
         before = list(Path(path).rglob("*.parquet"))
         _write(table, Path(path) / f"part-{uuid.uuid4().hex}.parquet")
@@ -157,6 +174,44 @@ def plain(frame: pl.DataFrame) -> pa.Table:
     """Return a frame as an Arrow table with the types that Feast knows: ``string``, not ``large_string``."""
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(pa.schema([field.with_type(_small(field.type)) for field in table.schema]))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the Parquet files below a folder, without those that a writer has not finished."""
+    return sorted(
+        file
+        for file in folder.rglob("*.parquet")
+        if not any(
+            part.startswith(".") or (part.startswith("_") and "=" not in part)
+            for part in file.relative_to(folder).parts
+        )
+    )
+
+
+def _united(files: list[Path], schemas: list[pl.Schema]) -> pl.Schema:
+    """Return every column of some files, in the widest type that it has in one of them."""
+    united = pl.Schema()
+    for file, schema in zip(files, schemas, strict=True):
+        for name, kind in schema.items():
+            wider = _wider(united.get(name, pl.Null()), kind)
+            if wider is None:
+                raise BadInput(f"column {name!r} is {kind} in {file}, but {united[name]} in another file of its folder")
+            united[name] = wider
+    return united
+
+
+def _wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """Return the type that holds every value of both exactly; None where there is none."""
+    if one == other or other == pl.Null:
+        return one
+    if one == pl.Null:
+        return other
+    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime) and one.time_zone == other.time_zone:
+        # Not the common type of polars, which is the coarser one: rounded down, a fact would be known too early.
+        return max(one, other, key=lambda kind: _FINENESS.index(kind.time_unit))
+    if (one.is_signed_integer() and other.is_signed_integer()) or (one.is_float() and other.is_float()):
+        return max(one, other, key=_WIDTHS.index)
+    return None
 
 
 def _small(kind: pa.DataType) -> pa.DataType:
