@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +23,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from backsight_features.errors import Busy, SourceError
 
 _T = TypeVar("_T")
+
+FILE_BYTES: Final = 16 << 20
+"""Files are about as large: a replaced row costs the rewriting of one, a read of few rows the reading of one."""
 
 _PATIENCE: Final = timedelta(seconds=30)
 _FEWEST_ATTEMPTS: Final = 10
@@ -63,7 +67,7 @@ def open(uri: str, *, version: int | None = None, options: Mapping[str, str] | N
         If the object store does not answer, or not to us.
     """
     try:
-        return DeltaTable(uri, version=version, storage_options=_storage(uri, options))
+        return DeltaTable(uri, version=version, storage_options=storage_options(uri, options))
     except TableNotFoundError:
         return None
     except OSError as error:
@@ -79,7 +83,7 @@ def ensure(uri: str, schema: pa.Schema, *, partition_by: str | None = None) -> D
     if table is not None:
         return table
     try:
-        return DeltaTable.create(uri, schema=schema, partition_by=partition_by, storage_options=_storage(uri))
+        return DeltaTable.create(uri, schema=schema, partition_by=partition_by, storage_options=storage_options(uri))
     except DeltaError:
         # Another process was quicker.
         table = open(uri)
@@ -88,10 +92,52 @@ def ensure(uri: str, schema: pa.Schema, *, partition_by: str | None = None) -> D
         return table
 
 
+def storage_options(uri: str, options: Mapping[str, str] | None = None) -> dict[str, str] | None:
+    """Return what delta-rs and polars have to be told of an object store, or None.
+
+    Both read the ``AWS_*`` variables themselves; they refuse an endpoint without TLS unless told that it is meant.
+
+    Parameters
+    ----------
+    uri : str
+        The folder or URL.
+    options : mapping of str to str, optional
+        Settings that go before the variables.
+    """
+    if not uri.startswith("s3://"):
+        return dict(options) if options else None
+    endpoint = next((value for name in _ENDPOINTS if (value := (options or {}).get(name) or os.environ.get(name))), "")
+    return {"AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower(), **(options or {})}
+
+
 def scan(table: DeltaTable) -> pl.LazyFrame:
     """Return the rows of a table at the version it was opened at, unordered."""
     # polars takes the percent-encoded address for the name: behind a blank in the path it would find nothing.
     return pl.scan_delta(table, use_pyarrow="%" in table.table_uri)
+
+
+def added(table: DeltaTable, since: DeltaTable) -> pl.LazyFrame | None:
+    """Return the rows that an append-only table got after an older version of it, unordered.
+
+    Only the files that came in are read. None where files went too: then rows may have gone, or be there anew.
+    """
+    before, now = (
+        set(pl.DataFrame(version.get_add_actions()).get_column("path").to_list()) for version in (since, table)
+    )
+    if not before <= now:
+        return None
+    if before == now:
+        return scan(table).clear()
+    root = (
+        unquote(table.table_uri.removeprefix("file://")) if table.table_uri.startswith("file://") else table.table_uri
+    )
+    # The values of partitions are in the paths, not in the files; nobody asks for them here.
+    return pl.scan_parquet(
+        [join(root, unquote(path)) for path in sorted(now - before)],
+        glob=False,
+        hive_partitioning=False,
+        storage_options=table._storage_options,
+    )
 
 
 def append(
@@ -121,7 +167,11 @@ def append(
     """
     with _unless_outrun(table):
         write_deltalake(
-            table, rows.to_arrow(), mode="append", commit_properties=_strictly(metadata, transactions=transactions)
+            table,
+            rows.to_arrow(),
+            mode="append",
+            target_file_size=FILE_BYTES,
+            commit_properties=_strictly(metadata, transactions=transactions),
         )
 
 
@@ -150,6 +200,7 @@ def replace(
             mode="overwrite",
             predicate=where,
             schema_mode="overwrite" if where is None else None,
+            target_file_size=FILE_BYTES,
             commit_properties=_strictly(metadata),
         )
 
@@ -204,11 +255,3 @@ def _unless_outrun(table: DeltaTable) -> Iterator[None]:
         if newest == version:
             raise
         raise Outrun(f"{table.table_uri} went from version {version} to {newest}") from error
-
-
-def _storage(uri: str, options: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    """Return what the clients of an object store have to be told beside the variables that they read themselves."""
-    if not uri.startswith("s3://"):
-        return dict(options) if options else None
-    endpoint = next((value for name in _ENDPOINTS if (value := (options or {}).get(name) or os.environ.get(name))), "")
-    return {"AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower(), **(options or {})}

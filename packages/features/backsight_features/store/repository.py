@@ -1,6 +1,7 @@
 """A feature repo: its settings and its definitions, read without changing the process they are read in."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from backsight_features.store.settings import expand, unset
 _SETTINGS: Final = "feature_store.yaml"
 _ELSEWHERE: Final = "FEAST_FS_YAML_FILE_PATH"
 """Feast's variable for other settings than those in the feature repo."""
+
+_SERVER: Final = re.compile(r"[\w.-]+:\d+")
 
 _APPLYING: Final = 0x6261636B73696768
 """Key of the lock in PostgreSQL under which a registry is made and changed."""
@@ -69,7 +72,9 @@ def configuration(repo: Path, environment: Mapping[str, str]) -> RepoConfig:
     except (FeastError, ValueError, TypeError) as error:
         raise BadInput(masked(f"{path} cannot be used: {error}", environment)) from None
     if registry.registry_type == "sql":
-        _check_address(registry.path, path)
+        _check_registry(registry.path, path)
+    if config.online_store is not None and config.online_store.type == "redis":
+        _check_redis(config.online_store.connection_string, path)
     config.repo_path = repo.absolute()
     return config
 
@@ -147,15 +152,23 @@ def definitions(repo: Path, project: str) -> RepoContents:
     )
 
 
-def _check_address(url: str, path: Path) -> None:
+def _check_registry(url: str, path: Path) -> None:
     """Refuse the address of a registry where a part of the password would be taken for the host, and be shown."""
     try:
         host = make_url(url).host or ""
     except (ArgumentError, ValueError):
-        right = "postgresql+psycopg://user:password@host/database"
-        raise BadInput(f"{path}: the registry is no address of a database such as {right}") from None
+        right = "postgresql+psycopg://<user>:<password>@<host>/<database>"
+        raise BadInput(f"{path}: the registry is not at an address such as {right}") from None
     if "@" in host:
         raise BadInput(f"{path}: the address of the registry has a second @; in a password it is written %40")
+
+
+def _check_redis(servers: str, path: Path) -> None:
+    """Refuse the address of Redis where Feast would take something else for a host, and perhaps show it."""
+    for part in servers.split(","):
+        if "=" not in part and not _SERVER.fullmatch(part):
+            right = "<host>:6379,password=<password>,ssl=true"
+            raise BadInput(f"{path}: Redis is not at an address such as {right}; a password has no comma there")
 
 
 def _unset(settings: Any, environment: Mapping[str, str]) -> Iterator[str]:

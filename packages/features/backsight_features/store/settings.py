@@ -47,8 +47,8 @@ def unset(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def resolve(text: str, base: Path | None) -> str:
-    """Return a path or URL with the variables of this process expanded, a relative path taken from `base`.
+def resolve(text: str, base: Path | str | None) -> str:
+    """Return a path or URL with the variables of this process expanded, a relative path taken from a folder or URL.
 
     Raises
     ------
@@ -63,7 +63,10 @@ def resolve(text: str, base: Path | None) -> str:
     if folder and "://" not in folder and not Path(folder).is_absolute():
         raise BadInput(f"{first} is {folder!r}, a relative path; the feast command needs an absolute one")
     path = expand(text, os.environ)
-    return path if "://" in path or base is None else str(base / path)
+    if "://" in path or base is None:
+        return path
+    # A Path would make one slash of two.
+    return f"{base.rstrip('/')}/{path}" if isinstance(base, str) and "://" in base else str(Path(base) / path)
 
 
 def _first(text: str) -> str | None:
