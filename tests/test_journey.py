@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features.bars import BarSeries
-from backsight_features.build import Background, states
 from backsight_features.clocks import utc_now
 from backsight_features.errors import Missing
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
+from backsight_features.states import CLOCKS, KINDS, Background, states
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace
 from backsight_model.bundle import Bundle, current
@@ -205,7 +205,7 @@ Frames = Mapping[str, pl.DataFrame]
 
 
 class InMemory:
-    """Facts that are in no lake: what `build.states` reads."""
+    """Facts that are in no lake: what `states.states` reads."""
 
     def __init__(self, facts: Frames) -> None:
         self.facts = facts
@@ -217,9 +217,9 @@ class InMemory:
 def samples(facts: Frames, bundle: Bundle) -> tuple[TrainingSet, Windows]:
     """Return what a model would learn from, and what it would forecast from."""
     snapshot = InMemory(facts)
-    made = states(snapshot, BarSeries.parse(BARS), Background.read(snapshot, None))
-    clocks = ["symbol", "observed_at", "available_at"]
-    rows = pl.concat([made.market, made.text.drop(clocks), made.macro.drop(clocks)], how="horizontal")
+    background = Background.read(snapshot, None)
+    first, *others = (states(kind, snapshot, BarSeries.parse(BARS), background) for kind in KINDS)
+    rows = pl.concat([first, *(other.drop(CLOCKS) for other in others)], how="horizontal")
     cut = windows(rows, length=bundle.length, timeframe=HOUR, features=bundle.features)
     return label(cut, facts["bars"], horizon=bundle.horizon), cut
 

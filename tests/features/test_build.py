@@ -14,6 +14,7 @@ from backsight_features.build import build
 from backsight_features.build_cli import build as build_command
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
+from backsight_features.record import Record, code_version, records
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace
@@ -69,14 +70,21 @@ def test_three_tables_with_the_same_rows(home: Path) -> None:
     assert rows["available_at"].to_list() == bars["available_at"].unique().sort().to_list()
 
 
+def record(home: Path, table: str = "text_1h", series: str = "v:BTC-USD:1h") -> Record:
+    return records(DeltaTable(str(home / "features" / table)))[series]
+
+
 def test_a_commit_says_what_the_rows_were_made_of(home: Path) -> None:
     make(home)
-    commit = DeltaTable(str(home / "features" / "text_1h")).history(1)[0]
-    assert commit["backsight.bars"] == "v:BTC-USD:1h"
-    assert commit["backsight.scorer"] == "lexicon@1"
     lake = Lake(home / "lake")
-    assert json.loads(commit["backsight.lake"]) == {name: lake.version(table) for name, table in FACTS.items()}
-    assert commit["backsight.version"]
+    for table in TABLES:
+        made_of = record(home, table)
+        assert made_of.lake == {name: lake.version(table) for name, table in FACTS.items()}
+        assert made_of.scorer == "lexicon@1"
+        assert made_of.code == code_version()
+        assert made_of.ingested_until is None
+    assert record(home).ids["bars"] == DeltaTable(str(home / "lake" / "bars")).metadata().id
+    assert record(home).ids["reactions"] is None
 
 
 def versions(home: Path) -> list[int]:
@@ -91,7 +99,7 @@ def test_a_second_build_commits_nothing(home: Path) -> None:
     make(home)
     first = tables(home)
     make(home)
-    assert versions(home) == [0, 0, 0]
+    assert versions(home) == [1, 1, 1]
     assert all(frame.equals(first[name], null_equal=True) for name, frame in tables(home).items())
 
 
@@ -100,10 +108,9 @@ def test_a_commit_says_what_the_rows_follow_from_though_none_is_new(home: Path, 
     rows = tables(home)
     fill(home, {"bars": bars_of(np.array([100.0])).with_columns(symbol=pl.lit("XRP-USD"))}, NOW + timedelta(days=1))
     make(home, "v:BTC-USD:1h")
-    assert versions(home) == [1, 1, 1]
+    assert versions(home) == [2, 2, 2]
     assert all(frame.equals(rows[name], null_equal=True) for name, frame in tables(home).items())
-    commit = DeltaTable(str(home / "features" / "macro_1h")).history(1)[0]
-    assert json.loads(commit["backsight.lake"])["bars"] == Lake(home / "lake").version(FACTS["bars"])
+    assert record(home, "macro_1h").lake["bars"] == Lake(home / "lake").version(FACTS["bars"])
 
 
 def add_bar(home: Path, bars_of: Callable, close: float, hours: int = 1) -> None:
@@ -121,17 +128,20 @@ def test_a_new_bar_is_appended(home: Path, bars_of: Callable) -> None:
     assert tables(home)["market_1h"][:-1].equals(stored, null_equal=True)
 
 
-def test_small_files_are_gathered(home: Path, bars_of: Callable) -> None:
+def test_small_files_are_gathered_and_the_record_stays(home: Path, bars_of: Callable) -> None:
     make(home)
     path, rows = str(home / "features" / "market_1h"), tables(home)["market_1h"]
-    write_deltalake(path, rows[:-63].to_arrow(), mode="overwrite")
-    for row in rows[-63:].iter_slices(1):
+    for _ in range(63):
+        write_deltalake(path, rows[:0].to_arrow(), mode="append")
+    write_deltalake(path, rows[:-62].to_arrow(), mode="overwrite")
+    for row in rows[-62:].iter_slices(1):
         write_deltalake(path, row.to_arrow(), mode="append")
-    assert len(files(home)) == 64
+    assert len(files(home)) == 63
     add_bar(home, bars_of, 100.0)
     make(home)
     assert len(files(home)) == 1
     assert tables(home)["market_1h"][:-1].equals(rows, null_equal=True)
+    assert record(home, "market_1h").lake["bars"] == Lake(home / "lake").version(FACTS["bars"])
 
 
 def test_older_facts_that_come_in_later_replace_the_rows(home: Path, bars_of: Callable, walk: Callable) -> None:
@@ -216,22 +226,32 @@ def test_a_series_that_is_not_there_says_and_writes_nothing_else(home: Path) -> 
     assert not (home / "features").exists()
 
 
-def test_the_command_prints_rows_and_span(home: Path) -> None:
+def test_the_command_says_what_was_computed_written_and_why(home: Path, bars_of: Callable) -> None:
     runner, workspace = CliRunner(), Workspace(root=home)
     plain = runner.invoke(build_command, ["--bars", "v:BTC-USD:1h"], obj=workspace)
     assert plain.exit_code == 0
     rows = tables(home)["market_1h"]
     first, last = (f"{at:%FT%TZ}" for at in (rows["available_at"][0], rows["available_at"][-1]))
-    assert plain.stdout.splitlines() == [f"{name}  BTC-USD  {rows.height} rows  {first} to {last}" for name in TABLES]
+    assert plain.stdout.splitlines() == [
+        f"{name}  BTC-USD  {rows.height} of {rows.height} rows written  {first} to {last}  (full: first build)"
+        for name in TABLES
+    ]
     assert "warning: no macro series DTWEXBGS" in plain.stderr
 
-    as_json = runner.invoke(build_command, ["--bars", "v:BTC-USD:1h", "--json"], obj=workspace)
-    assert json.loads(as_json.stdout)[0] == {
+    again = runner.invoke(build_command, ["--bars", "v:BTC-USD:1h"], obj=workspace)
+    assert again.stdout.splitlines()[0] == "market_1h  BTC-USD  0 of 0 rows written  (no new facts)"
+
+    add_bar(home, bars_of, 100.0)
+    as_json = json.loads(runner.invoke(build_command, ["--bars", "v:BTC-USD:1h", "--json"], obj=workspace).stdout)
+    newest = f"{tables(home)['market_1h']['available_at'][-1]:%FT%TZ}"
+    assert as_json[0] == {
         "table": "market_1h",
         "symbol": "BTC-USD",
-        "rows": rows.height,
-        "first": first,
-        "last": last,
+        "why": "new facts",
+        "computed": 1,
+        "written": 1,
+        "first": newest,
+        "last": newest,
     }
 
 

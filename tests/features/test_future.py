@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from backsight_features import macro
 from backsight_features.bars import BarSeries
-from backsight_features.build import Background, states
 from backsight_features.schemas import FACTS, Table
+from backsight_features.states import CLOCKS, KINDS, Background, states
 from backsight_features.text import Scorer
 
 Frames = Mapping[str, pl.DataFrame]
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 class InMemory:
-    """Facts that were never written: what `build.states` reads, without a lake."""
+    """Facts that were never written: what `states.states` reads, without a lake."""
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -31,9 +31,8 @@ class InMemory:
 def honest(facts: Frames) -> pl.DataFrame:
     snapshot = InMemory(facts)
     background = Background.read(snapshot, Scorer(name="lexicon", revision="1"))
-    made = states(snapshot, SERIES, background)
-    clocks = ["symbol", "observed_at", "available_at"]
-    return pl.concat([made.market, made.text.drop(clocks), made.macro.drop(clocks)], how="horizontal")
+    first, *others = (states(kind, snapshot, SERIES, background) for kind in KINDS)
+    return pl.concat([first, *(other.drop(CLOCKS) for other in others)], how="horizontal")
 
 
 def backfilled(facts: Frames) -> pl.DataFrame:

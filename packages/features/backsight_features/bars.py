@@ -19,6 +19,7 @@ from backsight_features.errors import BadInput
 from backsight_features.rolling import FloatArray, IntArray
 from backsight_features.schemas import BARS
 from backsight_features.snapshot import Snapshot
+from backsight_features.spans import ALWAYS, FOREVER, Span, between
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _WEEK: Final = timedelta(weeks=1)
@@ -141,20 +142,29 @@ class Epoch:
 
 
 def check(facts: Snapshot, wanted: Sequence[BarSeries]) -> None:
-    """Refuse series of which the lake has no bar, before anything is computed.
+    """Refuse series of which the lake has no bar, or none on the grid, before anything is computed.
 
     Raises
     ------
     BadInput
         The message names one, and what there is.
     """
-    # Named once they are few.
-    series = facts.scan(BARS).select("venue", "symbol", "timeframe").unique().collect()
-    existing = series.select(pl.concat_str(pl.all(), separator=":")).to_series()
     for one in wanted:
-        if str(one) not in existing:
-            names = ", ".join(existing.sort()) or "none at all; pull some first"
-            raise BadInput(f"no bars {one} in the lake; there are {names}")
+        versions = of(facts.scan(BARS), one)
+        if not versions.filter(_closes_on(one.grid)).head(1).collect().is_empty():
+            continue
+        if not versions.head(1).collect().is_empty():
+            raise BadInput(f"no bar of {one} closes on the {one.timeframe} grid of UTC; import them as what they are")
+        # Named once they are few.
+        series = facts.scan(BARS).select("venue", "symbol", "timeframe").unique().collect()
+        names = ", ".join(series.select(pl.concat_str(pl.all(), separator=":")).to_series().sort())
+        raise BadInput(f"no bars {one} in the lake; there are {names or 'none at all; pull some first'}")
+
+
+def of(facts: pl.LazyFrame, series: BarSeries) -> pl.LazyFrame:
+    """Return the bars of one series, unordered, without what names it."""
+    name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
+    return facts.filter(*name).select("observed_at", *_ARRIVAL)
 
 
 def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
@@ -172,31 +182,96 @@ def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     BadInput
         If the lake has no such bars, or none that closes on the grid.
     """
-    name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
-    versions = facts.scan(BARS).filter(*name).select("observed_at", *_ARRIVAL).sort("observed_at", *_ARRIVAL).collect()
-    if versions.is_empty():
-        check(facts, [series])
+    versions = of(facts.scan(BARS), series).sort("observed_at", *_ARRIVAL).collect()
     if on_grid(versions, series.grid).is_empty():
-        raise BadInput(f"no bar of {series} closes on the {series.timeframe} grid of UTC; import them as what they are")
+        check(facts, [series])
     return versions
+
+
+def needed(facts: Snapshot, series: BarSeries, span: Span, newest: int, memory: int) -> pl.DataFrame:
+    """Return the versions on the grid that decide what is known in a span of instants: enough for `epochs`.
+
+    Parameters
+    ----------
+    facts, series
+        As in `read`.
+    span : Span
+        The instants.
+    newest : int
+        A close that was known before the span, the newest one or an older: microseconds from 1970-01-01 UTC;
+        ``-FOREVER`` where none was.
+    memory : int
+        Slots, see `epochs`.
+    """
+    oldest = newest - memory * series.grid.step_us
+    # A bar from before all that is remembered may still come in late: it makes a row.
+    told = Span(oldest, FOREVER).holds("observed_at") | Span(span.start, FOREVER).holds("available_at")
+    known = Span(-FOREVER, span.stop).holds("available_at")
+    return on_grid(of(facts.scan(BARS), series).filter(told, known).collect(), series.grid)
+
+
+def clocks(versions: pl.DataFrame, grid: Grid, within: Span = ALWAYS) -> pl.DataFrame:
+    """Return the clocks of the rows that versions make, ascending, as those of `rows`, without working out the bars.
+
+    Parameters
+    ----------
+    versions : pl.DataFrame
+        All, or those that are `needed` for the span.
+    grid : Grid
+        The series' slots.
+    within : Span
+        The instants to return.
+    """
+    newest = on_grid(versions, grid).group_by("available_at").agg(pl.col("observed_at").max()).sort("available_at")
+    return newest.select(pl.col("observed_at").cum_max(), "available_at").filter(within.holds("available_at"))
+
+
+def affected(new: pl.DataFrame, before: pl.DataFrame, grid: Grid, memory: int) -> list[Span]:
+    """Return the instants at which new versions change what is known, a span for each version.
+
+    A version counts from its own instant until its slot has left the memory of the newest one.
+
+    Parameters
+    ----------
+    new : pl.DataFrame
+        Versions that have come in, on the grid.
+    before : pl.DataFrame
+        The `clocks` of the rows without them, ascending; of those from before the first close that is new there need
+        be none.
+    grid : Grid
+        The series' slots.
+    memory : int
+        Slots before the newest that a row depends on.
+    """
+    closes, starts = (new[name].dt.epoch("us").to_numpy() for name in ("observed_at", "available_at"))
+    newest, instants = (before[name].dt.epoch("us").to_numpy() for name in ("observed_at", "available_at"))
+    forgotten = np.searchsorted(newest, closes + memory * grid.step_us, side="right")
+    # The instant of a version makes a row, however old its slot is.
+    return between(starts, np.maximum(np.append(instants, FOREVER)[forgotten], starts + 1))
 
 
 def on_grid(versions: pl.DataFrame, grid: Grid) -> pl.DataFrame:
     """Return the versions that close on the grid; an exchange that stumbles may leave odd ones."""
-    return versions.filter((pl.col("observed_at").dt.epoch("us") - grid.origin_us) % grid.step_us == 0)
+    return versions.filter(_closes_on(grid))
 
 
-def epochs(versions: pl.DataFrame, grid: Grid, memory: int) -> Iterator[Epoch]:
+def _closes_on(grid: Grid) -> pl.Expr:
+    return (pl.col("observed_at").dt.epoch("us") - grid.origin_us) % grid.step_us == 0
+
+
+def epochs(versions: pl.DataFrame, grid: Grid, memory: int, within: Span = ALWAYS) -> Iterator[Epoch]:
     """Yield what was known, epoch by epoch; one row per distinct ``available_at`` in all.
 
     Parameters
     ----------
     versions : pl.DataFrame
-        As `read` returns them; those off the grid are left out.
+        All, or those that are `needed` for the span; those off the grid are left out.
     grid : Grid
         The series' slots.
     memory : int
         Slots before the newest that a row's features depend on.
+    within : Span
+        Leave out the instants outside.
     """
     # The last version of a slot at one instant wins.
     ordered = on_grid(versions, grid).sort(_ARRIVAL)
@@ -212,14 +287,22 @@ def epochs(versions: pl.DataFrame, grid: Grid, memory: int) -> Iterator[Epoch]:
     # Out of order: at or before the newest slot that was known at an earlier instant.
     known = np.repeat(np.append(np.iinfo(np.int64).min, newest[:-1]), ends - begins)
     of_instant = np.repeat(np.arange(instants.size), ends - begins)
-    starts = np.union1d([0], of_instant[slots <= known])
+    first, last = np.searchsorted(instants, within).tolist()
+    if first == last:
+        return
+    # An epoch that is cut at the first instant asked for is as good as a whole one.
+    starts = np.union1d([0, first], of_instant[slots <= known])
+    starts = starts[starts < last]
 
-    base = int(slots.min())
-    now = Bars(*(np.full(int(slots.max()) - base + 1, np.nan) for _ in Bars._fields))
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), instants.size], strict=True):
-        arrived = slice(begins[start], ends[stop - 1])
+    base = max(int(slots.min()), int(newest[first]) - memory)
+    now = Bars(*(np.full(int(newest[last - 1]) - base + 1, np.nan) for _ in Bars._fields))
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), last], strict=True):
+        arrived = np.arange(begins[start], ends[stop - 1])
+        arrived = arrived[slots[arrived] >= base]
         for column, value in zip(now, values[arrived].T, strict=True):
             column[slots[arrived] - base] = value
+        if start < first:
+            continue
         lower = max(int(newest[start]) - memory - base, 0)
         upper = int(newest[stop - 1]) - base + 1
         yield Epoch(

@@ -19,10 +19,11 @@ from backsight_features.workspace import Workspace
 @JSON
 @click.pass_obj
 def build(workspace: Workspace, names: tuple[str, ...], scorer_name: str | None, as_json: bool) -> None:
-    """Compute the feature tables from the facts in the lake.
+    """Bring the feature tables up to the facts in the lake.
 
-    One row per symbol and instant at which a bar became known: all that was known then. The rows of the symbols
-    that are named are replaced, those of others stay.
+    One row per symbol and instant at which a bar became known: all that was known then. Only what the facts affect
+    that came in since the last build is computed, and only rows that differ are written; the output says why. Symbols
+    that are not named stay as they are.
 
     \b
       backsight build --bars bitstamp:BTC-USD:1h
@@ -44,9 +45,12 @@ def build(workspace: Workspace, names: tuple[str, ...], scorer_name: str | None,
         scorer=None if scorer_name is None else Scorer.parse(scorer_name),
         say=lambda line: click.echo(line, err=True),
     )
-    spans = [{**asdict(one), "first": f"{one.first:%FT%TZ}", "last": f"{one.last:%FT%TZ}"} for one in built]
     if as_json:
-        click.echo(json.dumps(spans))
+        stamps = [
+            {"first": one.first and f"{one.first:%FT%TZ}", "last": one.last and f"{one.last:%FT%TZ}"} for one in built
+        ]
+        click.echo(json.dumps([{**asdict(one), **stamp} for one, stamp in zip(built, stamps, strict=True)]))
         return
-    for span in spans:
-        click.echo("{table}  {symbol}  {rows:,} rows  {first} to {last}".format_map(span))
+    for one in built:
+        span = "" if one.first is None else f"  {one.first:%FT%TZ} to {one.last:%FT%TZ}"
+        click.echo(f"{one.table}  {one.symbol}  {one.written:,} of {one.computed:,} rows written{span}  ({one.why})")

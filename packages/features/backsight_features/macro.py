@@ -18,6 +18,7 @@ import polars as pl
 from backsight_features.clocks import timeframe
 from backsight_features.feature import Feature
 from backsight_features.rolling import FloatArray, IntArray, delayed, moments
+from backsight_features.spans import FOREVER, Span, between
 from backsight_features.vintages import NEVER, Vintages
 
 _AVERAGED: Final = 12
@@ -128,23 +129,37 @@ def macro(vintages: pl.DataFrame, at: pl.Series) -> pl.DataFrame:
     instants = at.dt.epoch("us").to_numpy()
     columns: dict[str, FloatArray] = {}
     for series in SERIES:
-        own = vintages.filter(pl.col("series") == series.id)
-        states = [latest_known(own.filter(pl.col("units") == units), series, units).at(instants) for units in UNITS]
-        lin, pch = states
-        newer = pch.period > lin.period
-        level, change, surprise, released_at = (
-            np.where(newer, of_changes, of_levels) for of_levels, of_changes in zip(lin[2:], pch[2:], strict=True)
-        )
+        state = States.of(vintages, series).at(instants)
         name = series.id.lower()
-        age = (instants - released_at) / _DAY_US
+        age = (instants - state.released_at) / _DAY_US
         fresh = age <= _STALE_AFTER[series.period] / timedelta(days=1)
-        columns[f"{name}_{series.level}"] = np.where(fresh, level, np.nan)
-        columns[f"{name}_change"] = np.where(fresh, change, np.nan)
-        columns[f"{name}_surprise"] = np.where(fresh, surprise, np.nan)
+        columns[f"{name}_{series.level}"] = np.where(fresh, state.level, np.nan)
+        columns[f"{name}_change"] = np.where(fresh, state.change, np.nan)
+        columns[f"{name}_surprise"] = np.where(fresh, state.surprise, np.nan)
         columns[f"{name}_age_d"] = age
     return pl.DataFrame({name: pl.Series(values.astype(np.float32)) for name, values in columns.items()}).select(
         pl.when(pl.all().is_finite()).then(pl.all())
     )
+
+
+def affected(new: pl.DataFrame, before: pl.DataFrame) -> list[Span]:
+    """Return the spans between releases in which the state of a series is another with new vintages than without.
+
+    Parameters
+    ----------
+    new : pl.DataFrame
+        The lake's macro table, as in `macro`.
+    before : pl.DataFrame
+        The same without what came in since.
+    """
+    spans = []
+    for series in SERIES:
+        with_, without = (States.of(vintages, series) for vintages in (new, before))
+        instants = np.union1d(with_.instants, without.instants)
+        pairs = zip(with_.at(instants)[1:], without.at(instants)[1:], strict=True)
+        differs = np.any([one.view(np.int64) != other.view(np.int64) for one, other in pairs], axis=0)
+        spans += between(instants[differs], np.append(instants[1:], FOREVER)[differs])
+    return spans
 
 
 def absent(vintages: pl.DataFrame) -> list[str]:
@@ -186,6 +201,40 @@ class Releases(NamedTuple):
             instants,
             np.where(unknown, NEVER, self.period[index]),
             *(np.where(unknown, np.nan, column[index]) for column in self[2:]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class States:
+    """What was known of a series that comes in one unit or both.
+
+    Parameters
+    ----------
+    levels, changes : Releases
+        From what was published in each unit.
+    """
+
+    levels: Releases
+    changes: Releases
+
+    @classmethod
+    def of(cls, vintages: pl.DataFrame, series: Series) -> "States":
+        """Return them from the lake's macro table."""
+        own = vintages.filter(pl.col("series") == series.id)
+        levels, changes = (latest_known(own.filter(pl.col("units") == units), series, units) for units in UNITS)
+        return cls(levels=levels, changes=changes)
+
+    @property
+    def instants(self) -> IntArray:
+        """When something became known, microseconds from 1970-01-01 UTC, ascending."""
+        return np.union1d(self.levels.instant, self.changes.instant)
+
+    def at(self, instants: IntArray) -> Releases:
+        """Return the last state at each instant, from the unit with the newer period, levels where both are as new."""
+        lin, pch = self.levels.at(instants), self.changes.at(instants)
+        newer = pch.period > lin.period
+        return Releases(
+            instants, *(np.where(newer, changes, levels) for levels, changes in zip(lin[1:], pch[1:], strict=True))
         )
 
 

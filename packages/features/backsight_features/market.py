@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 
 from backsight_features.bars import Epoch, Grid, epochs, rows
-from backsight_features.clocks import timeframe
+from backsight_features.clocks import UTC_US, timeframe
 from backsight_features.feature import Feature
 from backsight_features.indicators import MEMORY, indicators
 from backsight_features.rolling import FloatArray, delayed, moments, total
+from backsight_features.spans import ALWAYS, Span
 
 COVERAGE: Final = 0.9
 """Share of a window's slots that have to be present."""
@@ -112,15 +113,23 @@ def features(bar: str) -> tuple[Feature, ...]:
     )
 
 
-def market(versions: pl.DataFrame, bar: str) -> pl.DataFrame:
+def memory(bar: str) -> int:
+    """Return how many slots before the newest the features of bars of one length, ``1h``, depend on."""
+    grid = Grid(step=timeframe(bar))
+    return max(MEMORY, *(grid.slots(hours * _HOUR) for hours in _VARIANCES))
+
+
+def market(versions: pl.DataFrame, bar: str, within: Span = ALWAYS) -> pl.DataFrame:
     """Return the market features at each instant at which a bar became known.
 
     Parameters
     ----------
     versions : pl.DataFrame
-        All versions of one series' bars, as `bars.read` returns them.
+        All versions of one series' bars, or those that are `bars.needed` for the span with this `memory`.
     bar : str
         Its timeframe.
+    within : Span
+        The instants to return.
 
     Returns
     -------
@@ -130,12 +139,13 @@ def market(versions: pl.DataFrame, bar: str) -> pl.DataFrame:
     """
     grid = Grid(step=timeframe(bar))
     names = [feature.name for feature in features(bar)]
-    memory = max(MEMORY, *(grid.slots(hours * _HOUR) for hours in _VARIANCES))
     states = [
         _state(epoch, grid, bar).select("observed_at", "available_at", *names)
-        for epoch in epochs(versions, grid, memory)
+        for epoch in epochs(versions, grid, memory(bar), within)
     ]
-    return pl.concat(states)
+    clocks = {"observed_at": UTC_US, "available_at": UTC_US}
+    none = pl.DataFrame(schema=pl.Schema({**clocks, **dict.fromkeys(names, pl.Float32())}))
+    return pl.concat(states) if states else none
 
 
 def _state(epoch: Epoch, grid: Grid, bar: str) -> pl.DataFrame:

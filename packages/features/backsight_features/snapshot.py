@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from backsight_features import delta
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
 
@@ -40,3 +43,35 @@ class Snapshot:
         if version is None:
             return table.empty().lazy()
         return self.lake.scan(table, version=version, ingested_until=self.ingested_until)
+
+    def added(self, table: Table, since: int | None) -> pl.LazyFrame | None:
+        """Return the facts of a table that came in after an older version of it, unordered.
+
+        Only what came in is read. None where that cannot be told: the older version cannot be opened any more, or
+        facts went or were written anew in between.
+        """
+        version = self.versions[table.name]
+        if since == version or since is None:
+            return self.scan(table).clear() if since == version else self.scan(table)
+        now, then = (self._open(table, number) for number in (version, since))
+        if now is None or then is None:
+            return None
+        facts = delta.added(now, then)
+        if facts is None:
+            return None
+        facts = facts.select(*table.columns, "ingested_at")
+        return facts if self.ingested_until is None else facts.filter(pl.col("ingested_at") <= self.ingested_until)
+
+    def ids(self) -> dict[str, str | None]:
+        """Return Delta's id of each fact table, None for one that did not exist."""
+        opened = {name: self._open(table, self.versions[name]) for name, table in FACTS.items()}
+        return {name: None if table is None else str(table.metadata().id) for name, table in opened.items()}
+
+    def _open(self, table: Table, version: int | None) -> DeltaTable | None:
+        if version is None:
+            return None
+        try:
+            return delta.open(delta.join(self.lake.root, table.name), version=version)
+        except DeltaError:
+            # The log of an old version is kept for a month only.
+            return None

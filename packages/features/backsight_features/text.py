@@ -24,6 +24,7 @@ from backsight_features.feature import Feature
 from backsight_features.rolling import FloatArray, IntArray
 from backsight_features.schemas import NEWS, POSTS, SCORES
 from backsight_features.snapshot import Snapshot
+from backsight_features.spans import Span, between
 from backsight_features.texts import compose, text_id
 
 SOURCES: Final = ("news", "reddit")
@@ -224,13 +225,43 @@ def first_sights(versions: pl.LazyFrame, key: Sequence[str], scores: pl.LazyFram
     )
 
 
+def affected(new: pl.DataFrame, before: pl.DataFrame, step: timedelta) -> list[Span]:
+    """Return the spans of instants at which features are others with new texts or scores than without.
+
+    Parameters
+    ----------
+    new : pl.DataFrame
+        As `first_sights` returns them.
+    before : pl.DataFrame
+        The same without what came in since.
+    step : timedelta
+        Length of a bar.
+    """
+    reach = (HORIZON + bucket_length(step)) // timedelta(microseconds=1)
+    spans = []
+    # A text counts from when it was known, its score from when it was scored.
+    for begins, told in (("known_at", ["said_at"]), ("scored_at", ["text_id", "said_at", "sentiment", "negative"])):
+        with_, without = (
+            texts.filter(pl.col(begins).is_not_null()).group_by(begins, *told).len() for texts in (new, before)
+        )
+        differ = pl.concat(
+            [
+                one.join(other, on=one.columns, how="anti", nulls_equal=True)
+                for one, other in ((with_, without), (without, with_))
+            ]
+        )
+        starts = differ[begins].dt.epoch("us").to_numpy()
+        spans += between(starts, starts + reach)
+    return spans
+
+
 def text(texts: pl.DataFrame, source: str, at: pl.Series, step: timedelta) -> pl.DataFrame:
     """Return the features of one source's texts at given instants.
 
     Parameters
     ----------
     texts : pl.DataFrame
-        As `first_sights` returns them.
+        As `first_sights` returns them; those known and scored before the first instant's lookback may be left out.
     source : str
         Begins the names.
     at : pl.Series of shape (n,)

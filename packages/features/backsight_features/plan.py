@@ -1,0 +1,152 @@
+"""What a build has to compute: the instants that the facts since the last one affect, per table and bar series."""
+
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from backsight_features import bars, macro, text
+from backsight_features.bars import BarSeries
+from backsight_features.clocks import to_us
+from backsight_features.record import Record
+from backsight_features.schemas import BARS
+from backsight_features.snapshot import Snapshot
+from backsight_features.spans import FOREVER, Span, united
+from backsight_features.states import READS, Background, Kind, memory
+from backsight_features.tables import FeatureTable
+
+_ROWS_AT_ONCE: Final = 500_000
+"""A whole table is computed in pieces of so many rows, to spare memory."""
+
+_NOT_WORTH_A_PIECE: Final = 1000
+"""Rows that are computed sooner than skipped."""
+
+
+class Piece(NamedTuple):
+    """Rows to compute.
+
+    Parameters
+    ----------
+    span : Span
+        The instants.
+    newest : int
+        A close that was known before, see `bars.needed`.
+    """
+
+    span: Span
+    newest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What has to be computed of one symbol in one table.
+
+    Parameters
+    ----------
+    pieces : list of Piece
+        Ascending, apart.
+    full : str or None
+        Why that is everything, in words; None where it is what new facts affect.
+    """
+
+    pieces: list[Piece]
+    full: str | None
+
+
+class Planner:
+    """Makes the plans of one build.
+
+    Parameters
+    ----------
+    facts : Snapshot
+        The lake.
+    background : Background
+        Read from it.
+    now : Record
+        What the rows will follow from.
+    """
+
+    def __init__(self, facts: Snapshot, background: Background, now: Record) -> None:
+        self.facts = facts
+        self.background = background
+        self.now = now
+        self._earlier: dict[tuple[tuple[str, int | None], ...], Background] = {}
+
+    def plan(self, kind: Kind, series: BarSeries, table: FeatureTable) -> Plan:
+        """Return the plan of one series in one table."""
+        before = table.records.get(str(series))
+        if before is None:
+            return Plan(pieces=self._everything(series), full=_unrecorded(series, table))
+        reason = self._differs(kind, before, table)
+        if reason is not None:
+            return Plan(pieces=self._everything(series), full=reason)
+        came = {facts.name: self.facts.added(facts, before.lake[facts.name]) for facts in READS[kind]}
+        for name, added in came.items():
+            if added is None:
+                reason = f"{name} in the lake were written anew since version {before.lake[name]}"
+                return Plan(pieces=self._everything(series), full=reason)
+        new = {name: added for name, added in came.items() if added is not None}
+        spans = self._by_bars(kind, series, table, new.pop(BARS.name))
+        if any(not added.head(1).collect().is_empty() for added in new.values()):
+            spans += self._by_background(kind, series, before)
+        # Between spans that are less than the warm-up apart, it is less work to compute all.
+        gap = max(memory(kind, series.timeframe), _NOT_WORTH_A_PIECE) * series.grid.step_us
+        pieces = [Piece(span, table.newest_close(series.symbol, span.start)) for span in united(spans, gap)]
+        return Plan(pieces=pieces, full=None)
+
+    def _differs(self, kind: Kind, before: Record, table: FeatureTable) -> str | None:
+        """Return why rows cannot be taken over from a build, in words."""
+        now = self.now
+        if table.is_other:
+            return "the table has other features"
+        if before.code != now.code:
+            return f"built by version {before.code}, this is {now.code}"
+        if kind == "text" and before.scorer != now.scorer:
+            return f"texts were scored by {before.scorer or 'none'}, now by {now.scorer or 'none'}"
+        if before.ingested_until != now.ingested_until:
+            return f"built from facts ingested until {before.ingested_until or 'then'}"
+        for facts in READS[kind]:
+            if before.lake[facts.name] is not None and before.ids[facts.name] != now.ids[facts.name]:
+                return f"{facts.name} in the lake is another table than it was"
+        return None
+
+    def _everything(self, series: BarSeries) -> list[Piece]:
+        clocks = bars.clocks(bars.read(self.facts, series), series.grid)
+        cuts = range(_ROWS_AT_ONCE, clocks.height, _ROWS_AT_ONCE)
+        starts = [to_us(clocks["available_at"][cut]) for cut in cuts]
+        newest = [to_us(clocks["observed_at"][cut - 1]) for cut in cuts]
+        spans = map(Span, [-FOREVER, *starts], [*starts, FOREVER])
+        return list(map(Piece, spans, [-FOREVER, *newest]))
+
+    def _by_bars(self, kind: Kind, series: BarSeries, table: FeatureTable, added: pl.LazyFrame) -> list[Span]:
+        new = bars.on_grid(bars.of(added, series).collect(), series.grid)
+        if new.is_empty():
+            return []
+        first = new["observed_at"].dt.epoch("us").to_numpy().min()
+        return bars.affected(
+            new, table.clocks(series.symbol, closed_after=int(first)), series.grid, memory(kind, series.timeframe)
+        )
+
+    def _by_background(self, kind: Kind, series: BarSeries, before: Record) -> list[Span]:
+        earlier = self._before(before)
+        if kind == "macro":
+            return macro.affected(self.background.vintages, earlier.vintages)
+        return [
+            span
+            for source, texts in self.background.texts.items()
+            for span in text.affected(texts, earlier.texts[source], series.grid.step)
+        ]
+
+    def _before(self, record: Record) -> Background:
+        """Return the background as it was when a record was left; series that were built together share it."""
+        key = tuple(sorted(record.lake.items()))
+        if key not in self._earlier:
+            self._earlier[key] = Background.read_by(replace(self.facts, versions=record.lake), self.background.scorer)
+        return self._earlier[key]
+
+
+def _unrecorded(series: BarSeries, table: FeatureTable) -> str:
+    for other in table.records:
+        if BarSeries.parse(other).symbol == series.symbol:
+            return f"the rows were those of {other}"
+    return "first build"

@@ -1,0 +1,146 @@
+"""States of knowledge: the feature rows of a bar series in a span of instants, from nothing but the lake."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+import polars as pl
+
+from backsight_features import bars, macro, market, text
+from backsight_features.bars import BarSeries
+from backsight_features.clocks import UTC_US
+from backsight_features.decay import HORIZON, bucket_length
+from backsight_features.feature import Feature
+from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, SCORES, Table
+from backsight_features.snapshot import Snapshot
+from backsight_features.spans import ALWAYS, FOREVER, Span
+from backsight_features.text import Scorer
+
+Kind = Literal["market", "text", "macro"]
+
+KINDS: Final[tuple[Kind, ...]] = ("market", "text", "macro")
+
+CLOCKS: Final = ("symbol", "observed_at", "available_at")
+"""What every feature table has beside its features."""
+
+READS: Final[dict[Kind, tuple[Table, ...]]] = {
+    "market": (BARS,),
+    "text": (BARS, POSTS, NEWS, SCORES),
+    "macro": (BARS, MACRO),
+}
+"""The facts that the features of a kind are made of; bars make the rows of all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """What is read once for all bar series.
+
+    Parameters
+    ----------
+    texts : dict of str to pl.DataFrame
+        First sights per source, see `text.first_sights`.
+    vintages : pl.DataFrame
+        The lake's macro table.
+    scorer : Scorer or None
+        Whose scores the texts have.
+    """
+
+    texts: dict[str, pl.DataFrame]
+    vintages: pl.DataFrame
+    scorer: Scorer | None
+
+    @classmethod
+    def read(cls, facts: Snapshot, wanted: Scorer | None) -> "Background":
+        """Return it from a lake; errors as in `text.choose_scorer`."""
+        return cls.read_by(facts, text.choose_scorer(facts, wanted))
+
+    @classmethod
+    def read_by(cls, facts: Snapshot, scorer: Scorer | None) -> "Background":
+        """Return it with the scores of one scorer, or with none."""
+        return cls(
+            texts={source: text.read(facts, source, scorer) for source in text.SOURCES},
+            vintages=facts.scan(MACRO).collect(),
+            scorer=scorer,
+        )
+
+    def gaps(self) -> list[str]:
+        """Return what is not there and leaves features null, in words."""
+        gaps = [
+            f"no texts of {source}: its features are null" for source, texts in self.texts.items() if texts.is_empty()
+        ]
+        if self.scorer is None:
+            gaps.append("no text was scored: all sentiment is null")
+        if missing := macro.absent(self.vintages):
+            gaps.append(f"no macro series {', '.join(missing)}: their features are null")
+        return gaps
+
+
+def features(kind: Kind, bar: str) -> tuple[Feature, ...]:
+    """Return the features of one table for bars of one length, ``1h``."""
+    return {"market": market.features, "text": text.features, "macro": macro.features}[kind](bar)
+
+
+def columns(kind: Kind, bar: str) -> pl.Schema:
+    """Return the columns of one table for bars of one length, ``1h``."""
+    clocks = {"symbol": pl.String(), "observed_at": UTC_US, "available_at": UTC_US}
+    return pl.Schema({**clocks, **{feature.name: pl.Float32() for feature in features(kind, bar)}})
+
+
+def memory(kind: Kind, bar: str) -> int:
+    """Return how many slots before the newest the bars decide about a row of one table."""
+    return market.memory(bar) if kind == "market" else 0
+
+
+def states(
+    kind: Kind,
+    facts: Snapshot,
+    series: BarSeries,
+    background: Background,
+    within: Span = ALWAYS,
+    newest: int = -FOREVER,
+) -> pl.DataFrame:
+    """Return the rows of one bar series in one table: one per instant at which a bar became known.
+
+    Parameters
+    ----------
+    kind : {"market", "text", "macro"}
+        Which table.
+    facts : Snapshot
+        The lake.
+    series : BarSeries
+        Whose rows.
+    background : Background
+        Read from the same lake.
+    within : Span
+        The instants to return. The values do not depend on it.
+    newest : int
+        Allows not to read all bars: a close that was known before the span, see `bars.needed`.
+
+    Returns
+    -------
+    pl.DataFrame
+        `CLOCKS` and the features, ascending by ``available_at``.
+    """
+    bar, grid = series.timeframe, series.grid
+    versions = bars.needed(facts, series, within, newest, memory(kind, bar))
+    if kind == "market":
+        made = market.market(versions, bar, within)
+    else:
+        made = bars.clocks(versions, grid, within)
+        at = made["available_at"]
+        if kind == "text":
+            for source, texts in background.texts.items():
+                made = made.with_columns(text.text(_lately(texts, at, grid.step), source, at, grid.step).get_columns())
+        else:
+            made = made.with_columns(macro.macro(background.vintages, at).get_columns())
+    return made.select(pl.lit(series.symbol).alias("symbol"), pl.all())
+
+
+def _lately(texts: pl.DataFrame, at: pl.Series, step: timedelta) -> pl.DataFrame:
+    """Return the texts that may count at some instants, in their order."""
+    if at.is_empty():
+        return texts.clear()
+    since = at[0] - HORIZON - bucket_length(step)
+    return texts.filter(
+        (pl.col("known_at") >= since) | (pl.col("scored_at") >= since).fill_null(False), pl.col("known_at") <= at[-1]
+    )
