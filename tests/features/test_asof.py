@@ -236,6 +236,17 @@ def test_a_key_that_is_null_throughout_finds_nothing() -> None:
     ].to_list() == [None]
 
 
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_key_whose_facts_have_no_instant_does_not_borrow_from_another(first: str) -> None:
+    facts = pl.DataFrame(
+        {"key": [first, "ab".replace(first, "")], "event": [None, T0], "x": [1, 2]},
+        schema_overrides={"event": pl.Datetime("us", "UTC")},
+    )
+    for _ in range(20):  # the order in which keys are numbered is not fixed
+        got = as_of(ask(("a", 5), ("b", 5)), facts, at="at", event="event", keys=[("key", "key")], values=["x"])
+        assert got["x"].to_list() == ([None, 2] if first == "a" else [2, None])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -93,25 +93,25 @@ def as_of(
     _require(facts, [event, *(right for _, right in keys), *values, *ties, *([created] if created else [])])
     if len(set(values)) != len(values):
         raise BadInput(f"columns asked for twice: {sorted({v for v in values if values.count(v) > 1})}")
-    unit = _unit(rows[at], facts[event], *([facts[created]] if created else []))
-    asked = _ticks(rows[at], unit)
+    unit = unit_of(rows.schema[at], *(facts.schema[name] for name in (event, created) if name))
+    asked = rows.select(ticks(at, rows.schema[at], unit)).to_series()
     clocks = _clocks(facts, event, created, unit)
 
-    left, right = _numbered(rows, facts, keys)
-    held = pl.DataFrame([right, *clocks]).with_row_index("row").drop_nulls(["key", "event"])
+    left, right, count = _numbered(rows, facts, keys)
+    held = clocks.with_columns(right).with_row_index("row").drop_nulls(["key", "event"])
     if as_known and created:
         held = _records(held.drop_nulls("created"), facts.select(ties))
     else:
         held = held.with_columns(known="event")
-    line = _Line(held)
-    held = _ascending(held.with_columns(line.of_facts(held)), "line")
+    line = _Line(held["known"], count)
+    held = _ascending(held.with_columns(line.of_facts(held)).drop("event", "known"), "line")
     if not (as_known and created):
         held = _winners(held, "line", facts.select(ties))
     row = line.newest(held, line.of_rows(left, asked))
     if ttl:
         age = min(_whole(ttl, unit), _RANGE)
         # Compared as a difference on the side that cannot overflow: at >= event holds for every match.
-        expired = clocks[0].gather(row) < asked.clip(age - _RANGE - 1) - age
+        expired = clocks["event"].gather(row) < asked.clip(age - _RANGE - 1) - age
         row = pl.select(pl.when(~expired).then(row)).to_series()
     return facts.select(values).select(pl.all().gather(row))
 
@@ -123,6 +123,7 @@ def newest(
     keys: Sequence[str] = (),
     created: str | None = None,
     ties: Sequence[str] | None = None,
+    unit: TimeUnit | None = None,
 ) -> pl.DataFrame:
     """Return the newest fact of every key, decided as `as_of` does, in the order of the keys.
 
@@ -137,6 +138,8 @@ def newest(
     ties : sequence of str, optional
         Columns whose values decide what the instants cannot; all values unless given. With an empty sequence it is
         an error where they would have to.
+    unit : "us" or "ns", optional
+        In which instants are compared; what it takes to compare these columns unless given.
 
     Raises
     ------
@@ -146,11 +149,11 @@ def newest(
         If a column is missing or an instant is no timestamp.
     """
     _require(facts, [event, *keys, *(ties or []), *([created] if created else [])])
-    unit = _unit(facts[event], *([facts[created]] if created else []))
+    if unit is None:
+        unit = unit_of(*(facts.schema[name] for name in (event, created) if name))
     by = [f"key{i}" for i in range(len(keys))]
     held = [facts[key].alias(name) for key, name in zip(keys, by, strict=True)]
-    clocks = pl.DataFrame([*held, *_clocks(facts, event, created, unit)])
-    clocks = clocks.with_row_index("row").drop_nulls("event")
+    clocks = _clocks(facts, event, created, unit).with_columns(held).with_row_index("row").drop_nulls("event")
     latest = clocks.filter(pl.col("event") == (pl.col("event").max().over(by) if by else pl.col("event").max()))
     latest = latest.sort(by).with_columns(group=pl.struct(by).rle_id()) if by else latest.with_columns(group=0)
     if ties is None:
@@ -163,15 +166,16 @@ class _Line:
 
     Parameters
     ----------
-    held : pl.DataFrame
-        The facts: ``key``, a number from 0, and ``known``, an instant; no nulls.
+    known : pl.Series of int
+        From when the facts count; no nulls.
+    count : int
+        Number of keys.
     """
 
-    def __init__(self, held: pl.DataFrame) -> None:
-        known = held["known"]
-        self._count = 0 if held.is_empty() else int(held["key"].max()) + 1  # type: ignore[arg-type]
-        self._first = 0 if held.is_empty() else int(known.min())  # type: ignore[arg-type]
-        self._last = -1 if held.is_empty() else int(known.max())  # type: ignore[arg-type]
+    def __init__(self, known: pl.Series, count: int) -> None:
+        self._count = count
+        self._first = 0 if known.is_empty() else int(known.min())  # type: ignore[arg-type]
+        self._last = -1 if known.is_empty() else int(known.max())  # type: ignore[arg-type]
         self._width = self._last - self._first + 1
         # Where the stretches do not fit into a whole number, instants are counted and not measured.
         self._instants = known.unique().sort() if self._width * self._count > _RANGE else None
@@ -253,8 +257,13 @@ def _records(held: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     return held.filter(pl.struct("key", "known").rle_id().diff(-1).fill_null(1) != 0)
 
 
-def _numbered(rows: pl.DataFrame, facts: pl.DataFrame, keys: Sequence[tuple[str, str]]) -> tuple[pl.Series, pl.Series]:
-    """Return the key of every row and of every fact as a number from 0; null where it is null or has no fact."""
+def _numbered(
+    rows: pl.DataFrame, facts: pl.DataFrame, keys: Sequence[tuple[str, str]]
+) -> tuple[pl.Series, pl.Series, int]:
+    """Return the key of every row and of every fact as a number from 0, and how many there are.
+
+    The number is null where a key is null, or where it is that of a row and no fact has it.
+    """
     ours: dict[str, pl.Series] = {}
     theirs: dict[str, pl.Series] = {}
     same = pl.repeat(True, rows.height, dtype=pl.Boolean, eager=True)
@@ -266,23 +275,26 @@ def _numbered(rows: pl.DataFrame, facts: pl.DataFrame, keys: Sequence[tuple[str,
             ours[f"key{len(ours)}"], theirs[f"key{len(theirs)}"] = left, right
     if not ours:
         number = pl.select(key=pl.when(same).then(pl.lit(0, pl.Int64))).to_series()
-        return number, pl.repeat(0, facts.height, dtype=pl.Int64, eager=True).alias("key")
+        return number, pl.repeat(0, facts.height, dtype=pl.Int64, eager=True).alias("key"), 1
     by = list(ours)
     known = pl.DataFrame(theirs).drop_nulls().unique().select(*by, key=pl.int_range(pl.len(), dtype=pl.Int64))
 
     def numbers(columns: dict[str, pl.Series]) -> pl.Series:
         return pl.DataFrame(columns).join(known, on=by, how="left", maintain_order="left")["key"]
 
-    return pl.select(key=pl.when(same).then(numbers(ours))).to_series(), numbers(theirs)
+    return pl.select(key=pl.when(same).then(numbers(ours))).to_series(), numbers(theirs), known.height
 
 
 def _comparable(asked: pl.Series, stored: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return a pair of key columns in one type; what that type cannot hold equals nothing and becomes null."""
     ours, theirs = _key(asked), _key(stored)
-    if ours.dtype == theirs.dtype or theirs.dtype == pl.Null:
-        return ours, theirs.cast(ours.dtype)
-    if ours.dtype == pl.Null:
-        return ours.cast(theirs.dtype), theirs
+    if ours.dtype == theirs.dtype:
+        return ours, theirs
+    # A column of nulls has whatever type its reader made up, and equals nothing.
+    if theirs.null_count() == theirs.len():
+        return ours, pl.repeat(None, theirs.len(), dtype=ours.dtype, eager=True)
+    if ours.null_count() == ours.len():
+        return pl.repeat(None, ours.len(), dtype=theirs.dtype, eager=True), theirs
     # pandas turns an integer column with a gap into floats.
     if ours.dtype.is_float() and theirs.dtype.is_integer():
         ours = _whole_numbers(ours)
@@ -315,32 +327,40 @@ def _whole_numbers(column: pl.Series) -> pl.Series:
     return whole if (whole.cast(column.dtype) == column).all() else column
 
 
-def _clocks(facts: pl.DataFrame, event: str, created: str | None, unit: TimeUnit) -> list[pl.Series]:
-    clocks = [_ticks(facts[event], unit, fact=True).alias("event")]
-    if created:
-        clocks.append(_ticks(facts[created], unit, fact=True).alias("created"))
-    return clocks
+def unit_of(*clocks: pl.DataType) -> TimeUnit:
+    """Return the unit in which columns of these types are compared: nanoseconds if one has them."""
+    return "ns" if any(getattr(clock, "time_unit", None) == "ns" for clock in clocks) else "us"
 
 
-def _ticks(column: pl.Series, unit: TimeUnit, *, fact: bool = False) -> pl.Series:
+def ticks(column: str, kind: pl.DataType, unit: TimeUnit, *, fact: bool = False) -> pl.Expr:
     """Return an instant as a whole number of `unit` since 1970, UTC; what the unit cannot hold is moved to its end.
 
     There a fact comes to lie after every instant asked for, so that the rounding hides facts and never shows one.
+
+    Raises
+    ------
+    BadInput
+        If the column is no timestamp.
     """
-    if column.dtype == pl.Date:
-        column = column.cast(pl.Datetime("us"))
-    if not isinstance(column.dtype, pl.Datetime):
-        raise BadInput(f"column {column.name!r} is {column.dtype}; an instant must be a timestamp")
-    scale = _PER_MILLISECOND[unit] // _PER_MILLISECOND[column.dtype.time_unit]
+    instant = pl.col(column)
+    if kind == pl.Date:
+        kind = pl.Datetime("us")
+        instant = instant.cast(kind)
+    if not isinstance(kind, pl.Datetime):
+        raise BadInput(f"column {column!r} is {kind}; an instant must be a timestamp")
+    scale = _PER_MILLISECOND[unit] // _PER_MILLISECOND[kind.time_unit]
     if scale == 1:
-        return column.to_physical()
+        return instant.to_physical()
     end = _RANGE // scale
     low, high = (1 - end, end) if fact else (-end, end - 1)
-    return column.to_physical().clip(low, high) * scale
+    return instant.to_physical().clip(low, high) * scale
 
 
-def _unit(*clocks: pl.Series) -> TimeUnit:
-    return "ns" if any(getattr(clock.dtype, "time_unit", None) == "ns" for clock in clocks) else "us"
+def _clocks(facts: pl.DataFrame, event: str, created: str | None, unit: TimeUnit) -> pl.DataFrame:
+    clocks = [ticks(event, facts.schema[event], unit, fact=True).alias("event")]
+    if created:
+        clocks.append(ticks(created, facts.schema[created], unit, fact=True).alias("created"))
+    return facts.select(clocks)
 
 
 def _whole(span: timedelta, unit: TimeUnit) -> int:
@@ -348,7 +368,7 @@ def _whole(span: timedelta, unit: TimeUnit) -> int:
 
 
 def _ascending(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    return frame if frame[column].is_sorted() else frame.sort(column)
+    return frame if frame[column].is_sorted() else frame[frame[column].arg_sort()]
 
 
 def _renamed(values: pl.DataFrame) -> pl.DataFrame:

@@ -31,11 +31,11 @@ from feast.utils import (
     _get_requested_on_demand_feature_views,
     compute_non_entity_date_range,
 )
-from pydantic import StrictStr
+from pydantic import StrictStr, field_validator
 
 from backsight_features.asof import newest
 from backsight_features.errors import BadInput
-from backsight_features.store import entities, sources
+from backsight_features.store import entities, memory, sources
 from backsight_features.store.views import ViewRows
 
 
@@ -46,10 +46,21 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     ----------
     root : str, optional
         Where relative paths of sources start; the feature repo unless said otherwise. ``${NAME:-default}`` works.
+    memory_limit : str, optional
+        What a retrieval may work in, such as ``4GB`` or ``512MiB``; half of the memory of the machine, or of its
+        container, unless said otherwise. A join that needs more runs in slices of time and keeps what it found in
+        temporary files. ``${NAME:-default}`` works.
     """
 
     type: StrictStr = "backsight_features.store.asof.AsofOfflineStore"
     root: StrictStr | None = None
+    memory_limit: StrictStr | None = None
+
+    @field_validator("memory_limit", mode="before")
+    @classmethod
+    def _is_size(cls, value: object) -> object:
+        memory.limit(value)
+        return value
 
 
 class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
@@ -158,8 +169,13 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         def run() -> pa.Table:
             table = asked.table
             for view, features in wanted.items():
-                found = views[view].known_at(asked, features, as_known=filter_by_created_timestamp)
-                for name, column in zip(names[view], sources.plain(found).columns, strict=True):
+                found = views[view].known_at(
+                    asked,
+                    features,
+                    as_known=filter_by_created_timestamp,
+                    memory=memory.limit(config.offline_store.memory_limit),
+                )
+                for name, column in zip(names[view], found.columns, strict=True):
                     table = table.append_column(name, column)
             return table
 

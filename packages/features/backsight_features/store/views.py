@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import polars as pl
+import pyarrow as pa
 from feast import FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from backsight_features.asof import Undecided, as_of
 from backsight_features.errors import BadInput
 from backsight_features.store import sources
 from backsight_features.store.entities import Entities
+from backsight_features.store.memory import arranged, spilled
+from backsight_features.store.slices import SlicedJoin
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -65,7 +68,7 @@ class ViewRows:
         self._require(rows, [self.event, *self.keys.values(), *([self.created] if self.created else [])])
         return rows
 
-    def known_at(self, asked: Entities, features: Sequence[str], *, as_known: bool) -> pl.DataFrame:
+    def known_at(self, asked: Entities, features: Sequence[str], *, as_known: bool, memory: int) -> pa.Table:
         """Return the features, under their stored names, that were known at the instants asked for.
 
         Parameters
@@ -76,10 +79,17 @@ class ViewRows:
             Names of the view.
         as_known : bool
             Whether a row counts only from when it was written (`as_of`).
+        memory : int
+            Bytes to work in. Where they do not do, the join runs in slices of time, and the result is in files.
 
         Returns
         -------
-        pl.DataFrame of shape (n, len(features))
+        pa.Table of shape (n, len(features))
+
+        Raises
+        ------
+        BadInput
+            If a source, a column or a key cannot be used, or there is no room for temporary files.
         """
         name = self._view.name
         absent = [key for key in self.keys if key not in asked.table.column_names]
@@ -89,28 +99,29 @@ class ViewRows:
                 f"they have {', '.join(asked.table.column_names)}"
             )
         rows = pl.DataFrame(pl.from_arrow(asked.table.select([*self.keys, asked.at])))
-        wanted = [self._column(feature) for feature in features]
-        features_of_view = [self._column(field.name) for field in self._view.features]
-
-        def join(ties: Sequence[str]) -> pl.DataFrame:
-            return as_of(
+        # Opened once: all that is read of a Delta table is of one version.
+        stored = self.scan()
+        values = [self._column(feature) for feature in features]
+        ties = [self._column(field.name) for field in self._view.features]
+        self._require(stored, values)
+        try:
+            join = SlicedJoin(
                 rows,
-                self._read(rows[asked.at], [*wanted, *ties]),
+                partial(self._read, stored, rows[asked.at].min(), rows[asked.at].max()),
                 at=asked.at,
                 event=self.event,
                 keys=list(self.keys.items()),
-                values=wanted,
+                values=values,
                 created=self.created,
+                # Which row wins must not depend on the features asked for, so all of them decide.
                 ties=ties,
                 ttl=self._view.ttl or None,
                 as_known=as_known,
             )
-
-        try:
-            return join([])
-        except Undecided:
-            # Which row wins must not depend on the features asked for, so all of them decide.
-            return join(features_of_view)
+            if join.fits(memory, stored.select(pl.len()).collect().item()):
+                return sources.plain(join.whole())
+            parts = [spilled(sources.plain(part)) for part in join.slices(memory)]
+            return pa.concat_tables(parts) if join.order is None else arranged(parts, join.order)
         except BadInput as error:
             raise BadInput(f"feature view {name!r}: {error}") from error
 
@@ -118,20 +129,24 @@ class ViewRows:
         """Return the stored name of a column that the view may have renamed."""
         return self._stored.get(name, name)
 
-    def _read(self, instants: pl.Series, features: Sequence[str]) -> pl.DataFrame:
-        """Return the rows that some instant can see."""
-        rows = self.scan()
-        self._require(rows, features)
-        clocks = [self.event, *([self.created] if self.created else [])]
-        wanted = list(dict.fromkeys([*self.keys.values(), *clocks, *features]))
-        first, last = instants.min(), instants.max()
+    def _read(
+        self,
+        stored: pl.LazyFrame,
+        first: object,
+        last: object,
+        features: Sequence[str],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> pl.LazyFrame:
+        """Return columns of the rows that an instant in ``[first, last]`` can see, true in ``[since, until]``."""
         start = end = None
         if isinstance(first, datetime) and isinstance(last, datetime):
             # One microsecond of slack on both sides: a datetime drops the nanoseconds.
             end = _shift(last, _MICROSECOND)
             start = _shift(first, -self._view.ttl - _MICROSECOND) if self._view.ttl else None
-        kind = rows.collect_schema()[self.event]
-        return rows.select(wanted).filter(sources.within(kind, self.event, start, end)).collect()
+        kind = stored.collect_schema()[self.event]
+        visible = sources.within(kind, self.event, start, end) & sources.within(kind, self.event, since, until)
+        return stored.filter(visible).select(features)
 
     def _require(self, rows: pl.LazyFrame, names: Sequence[str]) -> None:
         held = rows.collect_schema().names()
