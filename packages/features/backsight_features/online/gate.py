@@ -117,17 +117,18 @@ def admit(
     """
     if unfit not in ("raise", "null"):
         raise BadInput(f"unfit={unfit!r}; it must be 'raise' or 'null'")
-    error = window if isinstance(window, NotServable) else _unusable(window, contract, symbol, at, max_age)
+    if isinstance(window, NotServable):
+        return _refused(contract, symbol, at, window, unfit)
+    mask = ~np.isnat(window.slot_available_at)
+    error = _unusable(window, mask, contract, symbol, at, max_age)
     if error is not None:
-        if unfit == "raise":
-            raise error
-        return _nothing(contract, symbol, at, error)
-    assert isinstance(window, PackedWindow)
+        return _refused(contract, symbol, at, error, unfit)
 
     values, ages = window.values, _instant(at) - window.newest_available_at
+    exceeded = ages > contract.limits
     refused: tuple[Refusal, ...] = ()
-    if window.infinite or (ages > contract.limits).any():
-        old = (ages > contract.limits) & ~np.isnan(values[-1])
+    if window.infinite or np.count_nonzero(exceeded):
+        old = exceeded & ~np.isnan(values[-1])
         bad = np.isinf(values)
         refused = _refusals(contract, symbol, at, ages, old, np.atleast_1d(bad.any(axis=0)))
         if refused and unfit == "raise":
@@ -141,7 +142,7 @@ def admit(
         features=contract.features,
         timeframe=contract.timeframe,
         values=values,
-        mask=~np.isnat(window.slot_available_at),
+        mask=mask,
         ages=ages,
         at=at,
         observed_at=window.observed_at,
@@ -151,22 +152,27 @@ def admit(
 
 
 def _unusable(
-    window: PackedWindow, contract: Contract, symbol: str, at: datetime, max_age: timedelta | None
+    window: PackedWindow,
+    mask: npt.NDArray[np.bool_],
+    contract: Contract,
+    symbol: str,
+    at: datetime,
+    max_age: timedelta | None,
 ) -> NotServable | None:
     """Return why no value of a window may be used."""
-    name = f"{contract.service} window of {symbol!r}"
     length, width = window.values.shape
     if window.digest != contract.digest or width != len(contract.features):
         return HeaderMismatch(
-            f"{name} was made of other features than the {len(contract.features)} that the service has now; "
-            "publish it again"
+            f"{_name(contract, symbol)} was made of other features than the {len(contract.features)} that the service "
+            "has now; publish it again"
         )
     if window.timeframe != contract.timeframe:
         return HeaderMismatch(
-            f"{name} has slots of {window.timeframe}, the service of {contract.timeframe}; publish it again"
+            f"{_name(contract, symbol)} has slots of {window.timeframe}, the service of {contract.timeframe}; "
+            "publish it again"
         )
     if contract.length not in (None, length):
-        return HeaderMismatch(f"{name} has {length} slots; {contract.length} are expected")
+        return HeaderMismatch(f"{_name(contract, symbol)} has {length} slots; {contract.length} are expected")
     observed_at = window.observed_at
     if observed_at > at or window.available_at > at:
         what, stamp = (
@@ -174,15 +180,17 @@ def _unusable(
             if observed_at > at
             else ("newest state became known", window.available_at)
         )
-        return FutureStamped(f"{name}: its {what} at {_text(stamp)}, after the instant asked for, {_text(at)}")
+        return FutureStamped(
+            f"{_name(contract, symbol)}: its {what} at {_text(stamp)}, after the instant asked for, {_text(at)}"
+        )
     allowed = contract.max_age if max_age is None else max_age
     if at - observed_at > allowed:
         return Stale(
-            f"{name}: its newest bar closed at {_text(observed_at)}, {at - observed_at} before {_text(at)}; "
-            f"at most {allowed} are allowed"
+            f"{_name(contract, symbol)}: its newest bar closed at {_text(observed_at)}, {at - observed_at} before "
+            f"{_text(at)}; at most {allowed} are allowed"
         )
-    if np.isnat(window.slot_available_at[-1]):
-        return Stale(f"{name}: nothing is stored for its newest slot, {_text(observed_at)}")
+    if not mask[-1]:
+        return Stale(f"{_name(contract, symbol)}: nothing is stored for its newest slot, {_text(observed_at)}")
     return None
 
 
@@ -194,7 +202,7 @@ def _refusals(
     old: npt.NDArray[np.bool_],
     infinite: npt.NDArray[np.bool_],
 ) -> tuple[Refusal, ...]:
-    name = f"{contract.service} window of {symbol!r}"
+    name = _name(contract, symbol)
     found: list[Refusal] = []
     if stale := _named(contract, old):
         worst = int(np.argmax(np.where(old, ages, np.timedelta64(0, "us"))))
@@ -214,9 +222,9 @@ def _named(contract: Contract, which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(name for name, chosen in zip(contract.features, which.tolist(), strict=True) if chosen)
 
 
-def _nothing(contract: Contract, symbol: str, at: datetime, error: NotServable) -> OnlineWindow:
+def _refused(contract: Contract, symbol: str, at: datetime, error: NotServable, unfit: Unfit) -> OnlineWindow:
     """Return the window of which nothing may be used."""
-    if contract.length is None:
+    if unfit == "raise" or contract.length is None:
         # Of a length that nobody knows, there is no window to fill with NaN.
         raise error
     width = len(contract.features)
@@ -233,6 +241,10 @@ def _nothing(contract: Contract, symbol: str, at: datetime, error: NotServable) 
         available_at=None,
         refused=(Refusal(features=contract.features, error=error),),
     )
+
+
+def _name(contract: Contract, symbol: str) -> str:
+    return f"{contract.service} window of {symbol!r}"
 
 
 @lru_cache(maxsize=8)

@@ -42,6 +42,8 @@ _FLOAT32: Final = 1
 _KIND: Final = struct.pack("<4sHH", _MAGIC, _VERSION, _FLOAT32)
 _HEADER: Final = struct.Struct("<8sQ32sQIIqqqQ")
 _UNSUMMED: Final = 16
+_VALUES: Final = np.dtype("<f4")
+_STAMPS: Final = np.dtype("<M8[us]")
 HEADER_SIZE: Final = _HEADER.size
 """Bytes that tell two windows apart: the checksum among them stands for the rest."""
 LARGEST: Final = 64 << 20
@@ -196,7 +198,7 @@ def unpack(data: bytes | memoryview) -> PackedWindow:
         )
     if checksum != xxhash.xxh3_64_intdigest(memoryview(data)[_UNSUMMED:]):
         raise HeaderMismatch("window is damaged: its checksum does not match its bytes")
-    values = np.frombuffer(data, "<f4", offset=start).reshape(length, width)
+    values = np.frombuffer(data, _VALUES, offset=start).reshape(length, width)
     if not values.flags.aligned:
         # Behind a tag of odd length; some consumers take aligned arrays only.
         values = values.copy()
@@ -211,8 +213,8 @@ def unpack(data: bytes | memoryview) -> PackedWindow:
         names,
         contract,
         values,
-        np.frombuffer(data, "<M8[us]", length, HEADER_SIZE),
-        np.frombuffer(data, "<M8[us]", width, stamped),
+        np.frombuffer(data, _STAMPS, length, HEADER_SIZE),
+        np.frombuffer(data, _STAMPS, width, stamped),
         known,
         closed,
         timeframe,

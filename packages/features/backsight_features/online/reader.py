@@ -147,27 +147,34 @@ class Reader:
         if len(symbols) > _MOST_SYMBOLS:
             raise BadInput(f"{len(symbols)} symbols at once; {_MOST_SYMBOLS} are read at most")
         view = window_view_name(service)
-        values = self._shelf.read(view, symbols) if symbols else []
-        found = [_unpacked(service, symbol, value) for symbol, value in zip(symbols, values, strict=True)]
-        strange = [
-            i
-            for i, window in enumerate(found)
-            if isinstance(window, PackedWindow) and (service, window.contract) not in self._contracts
-        ]
+        found: list[PackedWindow | NotServable] = []
+        strange = []
+        newest: PackedWindow | None = None
+        for i, value in enumerate(self._shelf.read(view, symbols) if symbols else []):
+            window = _unpacked(service, symbols[i], value)
+            found.append(window)
+            if isinstance(window, PackedWindow) and (service, window.contract) not in self._contracts:
+                strange.append(i)
         if strange:
             both = self._shelf.read_both(view, [symbols[i] for i in strange])
             for i, (value, text) in zip(strange, both, strict=True):
                 found[i] = self._introduced(service, symbols[i], value, text)
-        contract = self._newest_contract(service, found)
+        for window in found:
+            if isinstance(window, PackedWindow) and (newest is None or window.order > newest.order):
+                newest = window
+        contract = self._last.get(service) if newest is None else self._contracts[service, newest.contract]
         if contract is None:
             # Whatever the policy: nobody knows what there is to fill with NaN.
             for window in found:
                 if isinstance(window, NotServable):
                     raise window
             return ()
+        self._last[service] = contract
         return tuple(
-            admit(window, contract, symbol=symbol, at=at, max_age=max_age, unfit=unfit)
-            for symbol, window in zip(symbols, found, strict=True)
+            [
+                admit(window, contract, symbol=symbol, at=at, max_age=max_age, unfit=unfit)
+                for symbol, window in zip(symbols, found, strict=True)
+            ]
         )
 
     def _introduced(
@@ -189,16 +196,6 @@ class Reader:
             self._contracts.clear()
         self._contracts[service, window.contract] = contract
         return window
-
-    def _newest_contract(self, service: str, found: Sequence[PackedWindow | NotServable]) -> Contract | None:
-        newest = max(
-            (window for window in found if isinstance(window, PackedWindow)),
-            key=lambda window: window.order,
-            default=None,
-        )
-        if newest is not None:
-            self._last[service] = self._contracts[service, newest.contract]
-        return self._last.get(service)
 
 
 def _unpacked(service: str, symbol: str, value: bytes | None) -> PackedWindow | NotServable:

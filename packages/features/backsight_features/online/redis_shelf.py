@@ -1,8 +1,8 @@
 """Windows in Redis, in the hashes that Feast's ``type: redis`` reads and writes, and an atomic way to replace them."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,6 @@ from backsight_features.online.contract import CONTRACT, PACKED
 from backsight_features.online.feast_format import entity_key, hash_field, stamp_field, timestamp
 
 _TIMEOUT_SECONDS: Final = 2.0
-_MOST_KEYS: Final = 100_000
 _SECRETS: Final = ("password", "username")
 
 # One step for Redis: nobody writes between the comparison and the write, and a reader sees all fields or none.
@@ -79,7 +78,9 @@ class RedisShelf:
         self._project = project.encode()
         self._expire = b"" if expire_seconds is None else str(expire_seconds).encode()
         self._errors = redis.RedisError
-        self._keys: dict[str, bytes] = {}
+        self._lost = redis.ConnectionError
+        self._process = os.getpid()
+        self._idle: list[Any] = []
         self._fields: dict[str, tuple[bytes, bytes, bytes]] = {}
         once = {"retry": Retry(NoBackoff(), 1), "decode_responses": False}
         try:
@@ -99,23 +100,14 @@ class RedisShelf:
         SourceError
             If Redis does not answer in time, or refuses.
         """
-        packed, _, _ = self._view(view)
-        with self._named():
-            if len(symbols) == 1:
-                return [self._client.hget(self._key(symbols[0]), packed)]
-            with self._client.pipeline(transaction=False) as pipe:
-                for symbol in symbols:
-                    pipe.execute_command("HGET", self._key(symbol), packed)
-                found: list[bytes | None] = pipe.execute()
-        return found
+        fields = self._view(view)[:1]
+        return self._ask([self._command(b"HGET", symbol, fields) for symbol in symbols])
 
     def read_both(self, view: str, symbols: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
         """Return the ``Value`` of the packed window and of the contract of every symbol; errors as in `read`."""
-        packed, contract, _ = self._view(view)
-        with self._named(), self._client.pipeline(transaction=False) as pipe:
-            for symbol in symbols:
-                pipe.execute_command("HMGET", self._key(symbol), packed, contract)
-            return [(one, other) for one, other in pipe.execute()]
+        fields = self._view(view)[:2]
+        found = self._ask([self._command(b"HMGET", symbol, fields) for symbol in symbols])
+        return [(packed, contract) for packed, contract in found]
 
     def replace(self, view: str, replacements: Sequence[Replacement]) -> list[bool]:
         """Write each where what is stored is still what it replaces, and return which were written.
@@ -128,23 +120,65 @@ class RedisShelf:
             If Redis does not answer in time, or refuses; some may have been written then.
         """
         packed, contract, stamp = self._view(view)
-        with self._named(), self._client.pipeline(transaction=False) as pipe:
-            for one in replacements:
-                fields = (packed, one.packed, contract, one.contract, stamp, timestamp(one.available_at))
-                pipe.eval(_REPLACE, 1, self._key(one.symbol), one.before, *fields, self._expire)
+        pipe = self._client.pipeline(transaction=False)
+        for one in replacements:
+            fields = (packed, one.packed, contract, one.contract, stamp, timestamp(one.available_at))
+            pipe.eval(_REPLACE, 1, self._key(one.symbol), one.before, *fields, self._expire)
+        try:
             return [bool(written) for written in pipe.execute()]
+        except self._errors as error:
+            raise self._named(error) from None
 
     def close(self) -> None:
         """Give the connections back."""
+        while self._idle:
+            self._idle.pop().disconnect()
         self._client.close()
 
+    def _ask(self, commands: Sequence[bytes]) -> list[Any]:
+        """Return the replies to commands that are sent at once.
+
+        Below the methods of the client, which take longer than Redis does; they send and read in the same way.
+        """
+        sent = b"".join(commands)
+        for again in (True, False):
+            connection = self._connection()
+            complete = False
+            try:
+                connection.send_packed_command([sent])
+                found = [connection.read_response() for _ in commands]
+                complete = True
+                return found
+            except self._lost as error:
+                # As a rule the server closed a connection that nobody used; reading is safe to repeat.
+                if not again:
+                    raise self._named(error) from None
+            except self._errors as error:
+                raise self._named(error) from None
+            finally:
+                if not complete:
+                    # Replies that nobody has read must not be taken for those to the next command.
+                    connection.disconnect()
+                self._idle.append(connection)
+        raise AssertionError("the second try returns or raises")
+
+    def _connection(self) -> Any:
+        """Return a connection that nobody uses: not in another thread, and not in the process that forked this one."""
+        if self._process != os.getpid():
+            self._process, self._idle = os.getpid(), []
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._client.connection_pool.make_connection()
+
+    def _command(self, name: bytes, symbol: str, fields: tuple[bytes, ...]) -> bytes:
+        key = self._key(symbol)
+        return b"*%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (2 + len(fields), len(name), name, len(key), key) + b"".join(
+            [b"$%d\r\n%b\r\n" % (len(field), field) for field in fields]
+        )
+
     def _key(self, symbol: str) -> bytes:
-        key = self._keys.get(symbol)
-        if key is None:
-            key = entity_key(symbol) + self._project
-            if len(self._keys) < _MOST_KEYS:
-                self._keys[symbol] = key
-        return key
+        return entity_key(symbol) + self._project
 
     def _view(self, view: str) -> tuple[bytes, bytes, bytes]:
         fields = self._fields.get(view)
@@ -153,15 +187,12 @@ class RedisShelf:
             self._fields[view] = fields
         return fields
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except self._errors as error:
-            text = str(error) or type(error).__name__
-            for secret in self._secrets:
-                text = text.replace(secret, "***")
-            raise SourceError(f"{self._name}: {text}") from None
+    def _named(self, error: Exception) -> SourceError:
+        """Return the error with the name of the server and without secrets."""
+        text = str(error) or type(error).__name__
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return SourceError(f"{self._name}: {text}")
 
 
 def _settings(connection_string: str) -> tuple[str, int, dict[str, Any]]:

@@ -58,7 +58,7 @@ def look_up(feast: FeatureStore, name: str) -> Service:
             features=tuple(field.name for field in fields),
             timeframe=step,
             max_age=patience(step),
-            max_ages={field.name: age for field in fields if (age := max_age_of(field))},
+            max_ages={field.name: age for field in fields if (age := max_age_of(field)) is not None},
             length=None,
         ),
         views=tuple(feast.get_feature_view(part.name) for part in definition.feature_view_projections),

@@ -112,7 +112,7 @@ class Shelf:
         feast = self._feast
         with self._writing():
             before = self.read(view, [one.symbol for one in windows])
-            outcomes = [_outcome(held, one) for held, one in zip(before, windows, strict=True)]
+            outcomes = [_outcome(held, _window(held), one) for held, one in zip(before, windows, strict=True)]
             changed = [one for one, done in zip(windows, outcomes, strict=True) if done in ("written", "corrected")]
             text = Value(string_val=contract.text)
             if changed:
@@ -149,13 +149,17 @@ class Shelf:
         waiting = list(windows)
         for _ in range(_MOST_TRIES):
             replacements = []
-            for one, held in zip(waiting, redis.read(name, [one.symbol for one in waiting]), strict=True):
-                outcomes[one.symbol] = outcome = _outcome(_held(held), one)
+            for one, value in zip(waiting, redis.read(name, [one.symbol for one in waiting]), strict=True):
+                held = _held(value)
+                before = _window(held)
+                outcomes[one.symbol] = outcome = _outcome(held, before, one)
                 if outcome in ("written", "corrected"):
+                    # The header has a checksum: it tells a whole window from any other.
+                    head = slice(None) if before is None else slice(HEADER_SIZE + _TAG_SIZE)
                     replacements.append(
                         Replacement(
                             symbol=one.symbol,
-                            before=_beginning(held),
+                            before=(value or b"")[head],
                             packed=bytes_value(one.data),
                             contract=text,
                             available_at=one.window.available_at,
@@ -197,19 +201,23 @@ class Shelf:
             raise Busy(f"another process is publishing to {self._folder}; try again later") from error
 
 
-def _outcome(held: bytes | memoryview | None, one: Prepared) -> Outcome:
-    if held is None:
-        return "written"
+def _outcome(held: bytes | memoryview | None, before: PackedWindow | None, one: Prepared) -> Outcome:
+    """Return what becomes of a window where these bytes, which are this window, are stored."""
     if held == one.data:
         return "unchanged"
-    try:
-        before = unpack(held).order
-    except HeaderMismatch:
-        # It cannot be read and may be replaced.
+    if before is None:
+        # Nothing is stored, or nothing that can be read, which may be replaced.
         return "written"
-    if before > one.window.order:
+    if before.order > one.window.order:
         return "kept"
-    return "corrected" if before == one.window.order else "written"
+    return "corrected" if before.order == one.window.order else "written"
+
+
+def _window(data: bytes | memoryview | None) -> PackedWindow | None:
+    try:
+        return unpack(data) if data else None
+    except HeaderMismatch:
+        return None
 
 
 def _held(value: bytes | None) -> bytes | memoryview | None:
@@ -219,15 +227,6 @@ def _held(value: bytes | None) -> bytes | memoryview | None:
         return bytes_in(value)
     except HeaderMismatch:
         return _UNREADABLE
-
-
-def _beginning(value: bytes | None) -> bytes:
-    """Return what tells a stored value from any other: all of it, where it has no header with a checksum."""
-    try:
-        unpack(bytes_in(value or b""))
-    except HeaderMismatch:
-        return value or b""
-    return (value or b"")[: HEADER_SIZE + _TAG_SIZE]
 
 
 @contextmanager
