@@ -139,6 +139,7 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         on_demand = _get_requested_on_demand_feature_views(feature_refs, project, registry)
         wanted, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, on_demand)
         views = {view: ViewRows(config, view) for view in wanted}
+        limit = memory.limit(config.offline_store.memory_limit)
         if entity_df is None:
             start, end = compute_non_entity_date_range(feature_views, start_date, end_date)
             asked = entities.from_range(
@@ -149,7 +150,7 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
             )
         elif isinstance(entity_df, str):
             named = {view.name: rows for view, rows in views.items()}
-            asked = entities.from_query(entity_df, lambda name: named[name].scan(), list(named))
+            asked = entities.from_query(entity_df, lambda name: named[name].scan(), list(named), limit)
         else:
             asked = entities.from_frame(entity_df)
 
@@ -169,12 +170,7 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         def run() -> pa.Table:
             table = asked.table
             for view, features in wanted.items():
-                found = views[view].known_at(
-                    asked,
-                    features,
-                    as_known=filter_by_created_timestamp,
-                    memory=memory.limit(config.offline_store.memory_limit),
-                )
+                found = views[view].known_at(asked, features, as_known=filter_by_created_timestamp, memory=limit)
                 for name, column in zip(names[view], found.columns, strict=True):
                     table = table.append_column(name, column)
             return table

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -13,6 +12,8 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 
 from backsight_features.errors import BadInput
+from backsight_features.store import sources
+from backsight_features.store.query import run
 
 _EVENT = "event_timestamp"
 
@@ -57,36 +58,27 @@ def from_frame(frame: pd.DataFrame) -> Entities:
     return Entities(table=_in_utc(table, at), at=at)
 
 
-def from_query(query: str, tables: Callable[[str], pl.LazyFrame], names: Sequence[str]) -> Entities:
+def from_query(query: str, tables: Callable[[str], pl.LazyFrame], names: Sequence[str], memory: int) -> Entities:
     """Return the rows of a query, run by DuckDB in memory.
 
     Parameters
     ----------
     query : str
-        May read files (``read_parquet('…')``) and the tables named here. Nothing is downloaded for it.
+        One SELECT. It may read files (``read_parquet('…')``) and the tables named here. Nothing is downloaded for it.
     tables : callable
         Gives the rows of a name.
     names : sequence of str
         The tables that there are: the feature views asked for.
+    memory : int
+        Bytes that the query may work in.
 
     Raises
     ------
     BadInput
-        If the query fails.
+        If the query is no SELECT, or fails, or its rows have no timestamp.
     """
-    offline: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-    }
-    with duckdb.connect(":memory:", config=offline) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name in names:
-            if name in query:
-                connection.register(name, tables(name).collect().to_arrow())
-        try:
-            table = connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise BadInput(f"the query for the entity rows failed: {error}") from error
+    known = {name: tables(name).collect().to_arrow() for name in names if name in query}
+    table = run(query, known, memory)
     types = {field.name: field.type.to_pandas_dtype() for field in table.schema if pa.types.is_timestamp(field.type)}
     schema = {name: types.get(name, object) for name in table.column_names}
     at = infer_event_timestamp_from_entity_df(schema)
@@ -113,13 +105,16 @@ def from_range(
     parts = []
     for view in views:
         frame, event, keys = rows(view)
-        instant = pl.col(event)
-        if (kind := frame.collect_schema()[event]) == pl.Date or getattr(kind, "time_zone", None) is None:
-            instant = instant.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        instant = instant.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias(_EVENT)
+        kind = frame.collect_schema()[event]
+        instant = pl.col(event).cast(pl.Datetime("us")) if kind == pl.Date else pl.col(event)
+        zoned = getattr(kind, "time_zone", None) is not None
+        instant = instant.dt.convert_time_zone("UTC") if zoned else instant.dt.replace_time_zone("UTC")
         held = [pl.col(column).alias(key) for key, column in keys.items() if key != DUMMY_ENTITY_ID]
-        part = frame.select(*held, instant).filter(pl.col(_EVENT).is_between(start, end)).unique()
-        parts.append(part)
+        inside = frame.filter(sources.within(kind, event, start, end))
+        parts.append(inside.select(*held, instant.alias(_EVENT)).unique())
+    # The finest unit of all: rounded down, a row would not know of the very change that it stands for.
+    fine = any(getattr(part.collect_schema()[_EVENT], "time_unit", None) == "ns" for part in parts)
+    parts = [part.with_columns(pl.col(_EVENT).dt.cast_time_unit("ns" if fine else "us")) for part in parts]
     union = pl.concat(parts, how="diagonal_relaxed").unique().collect()
     keys_first = [name for name in union.columns if name != _EVENT]
     union = union.select(*keys_first, _EVENT).sort(_EVENT, *keys_first)
