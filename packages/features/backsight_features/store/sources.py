@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -22,6 +22,8 @@ from backsight_features.store.settings import resolve
 _FINENESS: Final = ("ms", "us", "ns")
 _WIDTHS: Final[list[pl.DataType]] = [pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Float32(), pl.Float64()]
 _WIDENING: Final = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast", datetime_cast="upcast")
+_FIRST_NANOSECOND: Final = datetime(1677, 9, 22, tzinfo=UTC)
+_LAST_NANOSECOND: Final = datetime(2262, 4, 11, tzinfo=UTC)
 
 
 class NoTable(BadInput):
@@ -153,13 +155,26 @@ def within(kind: pl.DataType, column: str, start: datetime | None, end: datetime
     if kind != pl.Date and not isinstance(kind, pl.Datetime):
         raise BadInput(f"column {column!r} is {kind}; an instant must be a timestamp")
     condition = pl.col(column).is_not_null()
-    zone = kind.time_zone if isinstance(kind, pl.Datetime) else None
     for bound, before in ((start, False), (end, True)):
         if bound is not None:
-            utc = bound.astimezone(UTC)
-            limit = pl.lit(utc.replace(tzinfo=None) if zone is None else utc.astimezone(ZoneInfo(zone)))
+            limit = _limit(bound, kind, up=not before)
             condition &= pl.col(column) <= limit if before else pl.col(column) >= limit
     return condition
+
+
+def _limit(bound: datetime, kind: pl.DataType, *, up: bool) -> pl.Expr:
+    """Return an instant in the type of a column, since polars compares two units in the coarser one.
+
+    What a coarser unit cannot say is rounded, up or down; what nanoseconds cannot hold is moved to their end.
+    """
+    if not isinstance(kind, pl.Datetime):
+        return pl.lit(bound.astimezone(UTC).replace(tzinfo=None))
+    if kind.time_unit == "ns":
+        bound = min(max(bound, _FIRST_NANOSECOND), _LAST_NANOSECOND)
+    elif kind.time_unit == "ms" and up:
+        bound += timedelta(microseconds=-bound.microsecond % 1000)
+    zoned = bound.astimezone(ZoneInfo(kind.time_zone or "UTC"))
+    return pl.lit(zoned if kind.time_zone else zoned.replace(tzinfo=None), dtype=kind)
 
 
 def exists(config: RepoConfig, source: DataSource) -> bool:
