@@ -18,9 +18,11 @@ import pytest
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import utc_now
 from backsight_features.errors import Missing
+from backsight_features.identities import identify
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
 from backsight_features.states import CLOCKS, KINDS, Background, states
+from backsight_features.text import choose_scorer
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace
 from backsight_model.bundle import Bundle, current
@@ -217,7 +219,7 @@ class InMemory:
 def samples(facts: Frames, bundle: Bundle) -> tuple[TrainingSet, Windows]:
     """Return what a model would learn from, and what it would forecast from."""
     snapshot = InMemory(facts)
-    background = Background.read(snapshot, None)
+    background = Background.read(snapshot, choose_scorer(snapshot, None), identify(snapshot))
     first, *others = (states(kind, snapshot, BarSeries.parse(BARS), background) for kind in KINDS)
     rows = pl.concat([first, *(other.drop(CLOCKS) for other in others)], how="horizontal")
     cut = windows(rows, length=bundle.length, timeframe=HOUR, features=bundle.features)

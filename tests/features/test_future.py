@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from backsight_features import macro
 from backsight_features.bars import BarSeries
+from backsight_features.identities import identify
 from backsight_features.schemas import FACTS, Table
 from backsight_features.states import CLOCKS, KINDS, Background, states
 from backsight_features.text import Scorer
@@ -30,7 +31,7 @@ class InMemory:
 
 def honest(facts: Frames) -> pl.DataFrame:
     snapshot = InMemory(facts)
-    background = Background.read(snapshot, Scorer(name="lexicon", revision="1"))
+    background = Background.read(snapshot, Scorer(name="lexicon", revision="1"), identify(snapshot))
     first, *others = (states(kind, snapshot, SERIES, background) for kind in KINDS)
     return pl.concat([first, *(other.drop(CLOCKS) for other in others)], how="horizontal")
 

@@ -11,10 +11,12 @@ import pytest
 from backsight_features.clocks import UTC_US
 from backsight_features.decay import HORIZON, bucket_length
 from backsight_features.errors import BadInput
+from backsight_features.identities import identify
 from backsight_features.lake import Lake
 from backsight_features.schemas import NEWS, POSTS, SCORES
+from backsight_features.sights import first_sights, identified
 from backsight_features.snapshot import Snapshot
-from backsight_features.text import FEATURES, Scorer, choose_scorer, features, first_sights, read, text
+from backsight_features.text import FEATURES, Scorer, choose_scorer, features, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,7 +236,7 @@ def scores(
 
 
 def seen_once(versions: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
-    return first_sights(versions.lazy(), ["id"], judged.lazy()).collect()
+    return first_sights(identified(versions.lazy(), "news"), judged.lazy()).collect()
 
 
 def test_a_text_counts_once_by_first_sight(rows_of: Callable) -> None:
@@ -282,7 +284,7 @@ def test_sources_are_read_apart(tmp_path, rows_of: Callable) -> None:
     lake.append(POSTS, rows_of(POSTS, {**post, "site": ["reddit"], "channel": ["bitcoin"]}), now=T0)
     lake.append(POSTS, rows_of(POSTS, {**post, "site": ["other"], "channel": ["bitcoin"]}), now=T0)
     facts = Snapshot.take(lake)
-    assert [read(facts, source, None).height for source in ("news", "reddit")] == [1, 1]
+    assert identify(facts)["source"].to_list() == ["news", "reddit"]
 
 
 # --- who judged ---

@@ -15,12 +15,13 @@ from backsight_features import bars, delta
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import from_us
 from backsight_features.errors import BadInput
+from backsight_features.identities import identities
 from backsight_features.plan import Planner
 from backsight_features.record import Record, code_version, renewed
 from backsight_features.snapshot import Snapshot
 from backsight_features.states import KINDS, Background, Kind, columns, states
 from backsight_features.tables import FeatureTable, Patch, check_columns
-from backsight_features.text import Scorer
+from backsight_features.text import Scorer, choose_scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +95,17 @@ def build(
     """
     _check_distinct(series)
     bars.check(facts, series)
-    background = Background.read(facts, scorer)
-    for gap in background.gaps():
-        say(f"warning: {gap}")
+    chosen = choose_scorer(facts, scorer)
     now = Record(
         lake=dict(facts.versions),
         ids=facts.ids(),
         ingested_until=facts.ingested_until,
-        scorer=str(background.scorer or ""),
+        scorer=str(chosen or ""),
         code=code_version(),
     )
+    background = Background.read(facts, chosen, identities(facts, folder, now))
+    for gap in background.gaps():
+        say(f"warning: {gap}")
     planner = Planner(facts=facts, background=background, now=now)
     built: list[Built] = []
     for timeframe in dict.fromkeys(one.timeframe for one in series):

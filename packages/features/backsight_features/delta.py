@@ -27,6 +27,10 @@ _T = TypeVar("_T")
 FILE_BYTES: Final = 16 << 20
 """Files are about as large: a replaced row costs the rewriting of one, a read of few rows the reading of one."""
 
+_MOST_SMALL_FILES: Final = 64
+_KEPT_HOURS: Final = 7 * 24
+"""How long a file that nothing refers to any more stays, for those who opened the table before."""
+
 _PATIENCE: Final = timedelta(seconds=30)
 _FEWEST_ATTEMPTS: Final = 10
 """A writer whose work takes long has lost a race less often when its patience ends."""
@@ -203,6 +207,29 @@ def replace(
             target_file_size=FILE_BYTES,
             commit_properties=_strictly(metadata),
         )
+
+
+def gather(table: DeltaTable, *, metadata: Mapping[str, str]) -> None:
+    """Make few files of many small ones, and remove those that nothing has referred to for a week.
+
+    Parameters
+    ----------
+    table : DeltaTable
+        Just written.
+    metadata : mapping of str to str
+        Recorded with the commits, as with that of the rows.
+    """
+    table.update_incremental()
+    sizes = pl.DataFrame(table.get_add_actions())["size_bytes"]
+    if (sizes < FILE_BYTES // 2).sum() < _MOST_SMALL_FILES:
+        return
+    properties = _strictly(metadata)
+    try:
+        table.optimize.compact(target_size=FILE_BYTES, commit_properties=properties)
+        table.vacuum(retention_hours=_KEPT_HOURS, dry_run=False, commit_properties=properties)
+    except CommitFailedError:
+        # Another process is writing; who writes next gathers.
+        return
 
 
 def settle(uri: str, attempt: Callable[[], _T], *, patience: timedelta = _PATIENCE) -> _T:

@@ -1,5 +1,6 @@
 """What a build has to compute: the instants that the facts since the last one affect, per table and bar series."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -9,7 +10,8 @@ from backsight_features import bars, macro, text
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import to_us
 from backsight_features.record import Record
-from backsight_features.schemas import BARS
+from backsight_features.schemas import BARS, MACRO, SCORES
+from backsight_features.sights import SOURCES, identified
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import FOREVER, Span, united
 from backsight_features.states import READS, Background, Kind, memory
@@ -70,7 +72,7 @@ class Planner:
         self.facts = facts
         self.background = background
         self.now = now
-        self._earlier: dict[tuple[tuple[str, int | None], ...], Background] = {}
+        self._changes: dict[tuple[object, ...], list[Span]] = {}
 
     def plan(self, kind: Kind, series: BarSeries, table: FeatureTable) -> Plan:
         """Return the plan of one series in one table."""
@@ -88,7 +90,7 @@ class Planner:
         new = {name: added for name, added in came.items() if added is not None}
         spans = self._by_bars(kind, series, table, new.pop(BARS.name))
         if any(not added.head(1).collect().is_empty() for added in new.values()):
-            spans += self._by_background(kind, series, before)
+            spans += self._by_background(kind, series, before, new)
         # Between spans that are less than the warm-up apart, it is less work to compute all.
         gap = max(memory(kind, series.timeframe), _NOT_WORTH_A_PIECE) * series.grid.step_us
         pieces = [Piece(span, table.newest_close(series.symbol, span.start)) for span in united(spans, gap)]
@@ -127,22 +129,28 @@ class Planner:
             new, table.clocks(series.symbol, closed_after=int(first)), series.grid, memory(kind, series.timeframe)
         )
 
-    def _by_background(self, kind: Kind, series: BarSeries, before: Record) -> list[Span]:
-        earlier = self._before(before)
-        if kind == "macro":
-            return macro.affected(self.background.vintages, earlier.vintages)
-        return [
-            span
-            for source, texts in self.background.texts.items()
-            for span in text.affected(texts, earlier.texts[source], series.grid.step)
-        ]
+    def _by_background(
+        self, kind: Kind, series: BarSeries, before: Record, new: Mapping[str, pl.LazyFrame]
+    ) -> list[Span]:
+        """Return the instants that new texts, scores or vintages affect; series that were built together share them."""
+        key = (kind, series.grid.step, *sorted(before.lake.items()))
+        if key not in self._changes:
+            then = replace(self.facts, versions=before.lake)
+            if kind == "macro":
+                self._changes[key] = macro.affected(self.background.vintages, then.scan(MACRO).collect())
+            else:
+                self._changes[key] = self._by_texts(series, then, new)
+        return self._changes[key]
 
-    def _before(self, record: Record) -> Background:
-        """Return the background as it was when a record was left; series that were built together share it."""
-        key = tuple(sorted(record.lake.items()))
-        if key not in self._earlier:
-            self._earlier[key] = Background.read_by(replace(self.facts, versions=record.lake), self.background.scorer)
-        return self._earlier[key]
+    def _by_texts(self, series: BarSeries, then: Snapshot, new: Mapping[str, pl.LazyFrame]) -> list[Span]:
+        scorer = self.background.scorer
+        judged = text.by(new[SCORES.name], scorer).select("text_id").collect()
+        spans = []
+        for source, texts in self.background.texts.items():
+            seen = identified(new[SOURCES[source].name], source).collect()
+            now, before = texts.changed(seen, judged, text.by(then.scan(SCORES), scorer))
+            spans += text.affected(now, before, series.grid.step)
+        return spans
 
 
 def _unrecorded(series: BarSeries, table: FeatureTable) -> str:

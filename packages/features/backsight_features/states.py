@@ -12,6 +12,7 @@ from backsight_features.clocks import UTC_US
 from backsight_features.decay import HORIZON, bucket_length
 from backsight_features.feature import Feature
 from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, SCORES, Table
+from backsight_features.sights import SOURCES, Texts
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import ALWAYS, FOREVER, Span
 from backsight_features.text import Scorer
@@ -37,28 +38,36 @@ class Background:
 
     Parameters
     ----------
-    texts : dict of str to pl.DataFrame
-        First sights per source, see `text.first_sights`.
+    texts : dict of str to Texts
+        Per source.
     vintages : pl.DataFrame
         The lake's macro table.
     scorer : Scorer or None
         Whose scores the texts have.
     """
 
-    texts: dict[str, pl.DataFrame]
+    texts: dict[str, Texts]
     vintages: pl.DataFrame
     scorer: Scorer | None
 
     @classmethod
-    def read(cls, facts: Snapshot, wanted: Scorer | None) -> "Background":
-        """Return it from a lake; errors as in `text.choose_scorer`."""
-        return cls.read_by(facts, text.choose_scorer(facts, wanted))
+    def read(cls, facts: Snapshot, scorer: Scorer | None, versions: pl.DataFrame) -> "Background":
+        """Return it from a lake.
 
-    @classmethod
-    def read_by(cls, facts: Snapshot, scorer: Scorer | None) -> "Background":
-        """Return it with the scores of one scorer, or with none."""
+        Parameters
+        ----------
+        facts : Snapshot
+            The lake.
+        scorer : Scorer or None
+            Whose scores; None for none.
+        versions : pl.DataFrame
+            `sights.VERSIONS` of the lake's texts.
+        """
+        scores = text.by(facts.scan(SCORES), scorer)
         return cls(
-            texts={source: text.read(facts, source, scorer) for source in text.SOURCES},
+            texts={
+                source: Texts(versions=versions.filter(pl.col("source") == source), scores=scores) for source in SOURCES
+            },
             vintages=facts.scan(MACRO).collect(),
             scorer=scorer,
         )
@@ -66,7 +75,9 @@ class Background:
     def gaps(self) -> list[str]:
         """Return what is not there and leaves features null, in words."""
         gaps = [
-            f"no texts of {source}: its features are null" for source, texts in self.texts.items() if texts.is_empty()
+            f"no texts of {source}: its features are null"
+            for source, texts in self.texts.items()
+            if texts.versions.is_empty()
         ]
         if self.scorer is None:
             gaps.append("no text was scored: all sentiment is null")
@@ -121,26 +132,21 @@ def states(
     pl.DataFrame
         `CLOCKS` and the features, ascending by ``available_at``.
     """
-    bar, grid = series.timeframe, series.grid
+    bar, step = series.timeframe, series.grid.step
     versions = bars.needed(facts, series, within, newest, memory(kind, bar))
+    symbol = pl.lit(series.symbol).alias("symbol")
     if kind == "market":
-        made = market.market(versions, bar, within)
-    else:
-        made = bars.clocks(versions, grid, within)
-        at = made["available_at"]
-        if kind == "text":
-            for source, texts in background.texts.items():
-                made = made.with_columns(text.text(_lately(texts, at, grid.step), source, at, grid.step).get_columns())
-        else:
-            made = made.with_columns(macro.macro(background.vintages, at).get_columns())
-    return made.select(pl.lit(series.symbol).alias("symbol"), pl.all())
-
-
-def _lately(texts: pl.DataFrame, at: pl.Series, step: timedelta) -> pl.DataFrame:
-    """Return the texts that may count at some instants, in their order."""
+        return market.market(versions, bar, within).select(symbol, pl.all())
+    clocks = bars.clocks(versions, series.grid, within).select(symbol, pl.all())
+    at = clocks["available_at"]
     if at.is_empty():
-        return texts.clear()
-    since = at[0] - HORIZON - bucket_length(step)
-    return texts.filter(
-        (pl.col("known_at") >= since) | (pl.col("scored_at") >= since).fill_null(False), pl.col("known_at") <= at[-1]
-    )
+        return pl.DataFrame(schema=columns(kind, bar))
+    if kind == "macro":
+        return clocks.with_columns(macro.macro(background.vintages, at).get_columns())
+    said = [text.text(_lately(texts, at, step), source, at, step) for source, texts in background.texts.items()]
+    return clocks.with_columns(column for frame in said for column in frame.get_columns())
+
+
+def _lately(texts: Texts, at: pl.Series, step: timedelta) -> pl.DataFrame:
+    """Return the first sights that may count at some instants, in their order."""
+    return texts.since(at[0] - HORIZON - bucket_length(step)).filter(pl.col("known_at") <= at[-1])

@@ -7,8 +7,7 @@ from typing import Final, Self
 
 import numpy as np
 import polars as pl
-from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable
 
 from backsight_features import delta
 from backsight_features.clocks import from_us, to_us
@@ -16,11 +15,6 @@ from backsight_features.errors import BadInput
 from backsight_features.record import Records, metadata, records
 from backsight_features.rolling import BoolArray, IntArray
 from backsight_features.spans import FOREVER, Span
-
-_MOST_SMALL_FILES: Final = 64
-_SMALL_BYTES: Final = delta.FILE_BYTES // 2
-_KEPT_HOURS: Final = 7 * 24
-"""How long files that nothing refers to any more stay, for readers that opened the table before."""
 
 _DAY_US: Final = 86_400_000_000
 
@@ -187,7 +181,7 @@ class FeatureTable:
             delta.append(self.handle, pl.concat([none, *(patch.new for patch in patches)]), metadata=told)
         else:
             return
-        self._gather(told)
+        delta.gather(self.handle, metadata=told)
 
     def _own(self, symbol: str) -> pl.LazyFrame:
         return delta.scan(self.handle).filter(pl.col("symbol") == symbol)
@@ -196,20 +190,6 @@ class FeatureTable:
         rows = self._own(symbol).filter(span.holds("available_at"))
         newest = rows.select(pl.col("observed_at").max()).collect().item()
         return None if newest is None else to_us(newest)
-
-    def _gather(self, told: dict[str, str]) -> None:
-        """Make few files of many small ones, and remove those that nothing has referred to for a week."""
-        self.handle.update_incremental()
-        sizes = pl.DataFrame(self.handle.get_add_actions())["size_bytes"]
-        if (sizes < _SMALL_BYTES).sum() < _MOST_SMALL_FILES:
-            return
-        properties = CommitProperties(custom_metadata=told, max_commit_retries=0)
-        try:
-            self.handle.optimize.compact(target_size=delta.FILE_BYTES, commit_properties=properties)
-            self.handle.vacuum(retention_hours=_KEPT_HOURS, dry_run=False, commit_properties=properties)
-        except CommitFailedError:
-            # Another build is writing; the next one gathers.
-            return
 
 
 def check_columns(folder: str | Path, name: str, columns: pl.Schema, built: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ Decayed sums are put together from buckets that lie at fixed instants, see `deca
 instants gets what all instants get, to the last bit.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -22,12 +21,10 @@ from backsight_features.decay import HORIZON, Impulses, bucket_length, decayed
 from backsight_features.errors import BadInput
 from backsight_features.feature import Feature
 from backsight_features.rolling import FloatArray, IntArray
-from backsight_features.schemas import NEWS, POSTS, SCORES
+from backsight_features.schemas import SCORES
+from backsight_features.sights import SOURCES
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import Span, between
-from backsight_features.texts import compose, text_id
-
-SOURCES: Final = ("news", "reddit")
 
 _HOUR_US: Final = 3_600_000_000
 _DAY: Final = timedelta(days=1)
@@ -138,91 +135,11 @@ def choose_scorer(facts: Snapshot, wanted: Scorer | None) -> Scorer | None:
     return wanted or next(iter(scorers), None)
 
 
-def read(facts: Snapshot, source: str, scorer: Scorer | None) -> pl.DataFrame:
-    """Return the texts of a source with their scores, one row per text.
-
-    Parameters
-    ----------
-    facts : Snapshot
-        Where from.
-    source : {"news", "reddit"}
-        Articles, or posts of that site.
-    scorer : Scorer or None
-        None for no scores.
-
-    Returns
-    -------
-    pl.DataFrame
-        See `first_sights`.
-    """
-    if source == "news":
-        versions = facts.scan(NEWS)
-        key: Sequence[str] = NEWS.key
-    else:
-        versions = facts.scan(POSTS).filter(pl.col("site") == source)
-        key = POSTS.key
-    scores = facts.scan(SCORES)
+def by(scores: pl.LazyFrame, scorer: Scorer | None) -> pl.LazyFrame:
+    """Return the scores of a scorer; none for none."""
     if scorer is None:
-        scores = scores.clear()
-    else:
-        scores = scores.filter(pl.col("scorer") == scorer.name, pl.col("revision") == scorer.revision)
-    return first_sights(versions, key, scores).collect()
-
-
-def first_sights(versions: pl.LazyFrame, key: Sequence[str], scores: pl.LazyFrame) -> pl.LazyFrame:
-    """Return each text once, as it was first seen.
-
-    Parameters
-    ----------
-    versions : pl.LazyFrame
-        Texts with ``key``, ``observed_at``, ``available_at``, ``ingested_at``, ``title`` and ``text``.
-    key : sequence of str
-        What makes rows versions of one text. The first counts: an edit or a removal is no new text.
-    scores : pl.LazyFrame
-        Scores by one scorer: ``text_id``, ``available_at``, ``ingested_at``, ``p_positive``, ``p_negative``,
-        ``p_neutral``.
-
-    Returns
-    -------
-    pl.LazyFrame
-        Ascending by ``known_at``: ``text_id`` (null where nothing was left to read), ``said_at``, ``known_at``;
-        and null where there is no score: ``scored_at`` (when text and score were both known), ``sentiment``
-        (p_positive - p_negative) and ``negative`` (whether p_negative is the largest).
-    """
-    first = (
-        versions.select(
-            *key,
-            "observed_at",
-            "available_at",
-            "ingested_at",
-            text_id=text_id(compose(pl.col("title"), pl.col("text"))),
-        )
-        .sort("available_at", "ingested_at", "observed_at", "text_id")
-        .unique(key, keep="first", maintain_order=True)
-        .sort("available_at", "observed_at", "text_id", *key)
-    )
-    # Texts without words cannot repeat each other's.
-    once = first.filter(pl.col("text_id").is_null() | pl.col("text_id").is_first_distinct())
-    judged = (
-        scores.sort("available_at", "ingested_at", "p_positive", "p_negative", "p_neutral")
-        .unique("text_id", keep="first", maintain_order=True)
-        .select(
-            "text_id",
-            judged_at="available_at",
-            sentiment=pl.col("p_positive") - pl.col("p_negative"),
-            negative=pl.col("p_negative") > pl.max_horizontal("p_positive", "p_neutral"),
-        )
-    )
-    known = pl.col("available_at")
-    return once.join(judged, on="text_id", how="left", maintain_order="left").select(
-        "text_id",
-        said_at=pl.min_horizontal("observed_at", known),
-        known_at=known,
-        # max_horizontal would skip the null of a missing score.
-        scored_at=pl.when(pl.col("judged_at").is_not_null()).then(pl.max_horizontal("judged_at", known)),
-        sentiment="sentiment",
-        negative="negative",
-    )
+        return scores.clear()
+    return scores.filter(pl.col("scorer") == scorer.name, pl.col("revision") == scorer.revision)
 
 
 def affected(new: pl.DataFrame, before: pl.DataFrame, step: timedelta) -> list[Span]:
@@ -231,7 +148,7 @@ def affected(new: pl.DataFrame, before: pl.DataFrame, step: timedelta) -> list[S
     Parameters
     ----------
     new : pl.DataFrame
-        As `first_sights` returns them.
+        As `sights.first_sights` returns them.
     before : pl.DataFrame
         The same without what came in since.
     step : timedelta
@@ -261,7 +178,7 @@ def text(texts: pl.DataFrame, source: str, at: pl.Series, step: timedelta) -> pl
     Parameters
     ----------
     texts : pl.DataFrame
-        As `first_sights` returns them; those known and scored before the first instant's lookback may be left out.
+        As `sights.first_sights` returns them; what is known and scored before the lookback may be left out.
     source : str
         Begins the names.
     at : pl.Series of shape (n,)

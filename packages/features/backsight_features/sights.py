@@ -1,0 +1,159 @@
+"""First sights: each text once, as it was first seen, from all the versions that were ever stored.
+
+What is the first sight of a text takes the whole past, but only of the texts that it could be a repetition of.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from backsight_features.clocks import UTC_US
+from backsight_features.schemas import NEWS, POSTS, Table
+from backsight_features.texts import compose, text_id
+
+SOURCES: Final[Mapping[str, Table]] = {"news": NEWS, "reddit": POSTS}
+"""Where the texts of each source are stored: articles, or the posts of that site."""
+
+VERSIONS: Final = pl.Schema(
+    {
+        "source": pl.String(),
+        "key": pl.String(),
+        "observed_at": UTC_US,
+        "available_at": UTC_US,
+        "ingested_at": UTC_US,
+        "text_id": pl.String(),
+    }
+)
+"""A stored version of a text; ``key`` is the same for all versions of one, ``text_id`` for the same words."""
+
+
+def identified(facts: pl.LazyFrame, source: str) -> pl.LazyFrame:
+    """Return the `VERSIONS` of the texts of a source.
+
+    Parameters
+    ----------
+    facts : pl.LazyFrame
+        Rows of the source's table.
+    source : {"news", "reddit"}
+        Which.
+    """
+    own = facts if source == "news" else facts.filter(pl.col("site") == source)
+    return own.select(
+        "observed_at",
+        "available_at",
+        "ingested_at",
+        source=pl.lit(source),
+        key=pl.concat_str(SOURCES[source].key, separator="\x1f"),
+        text_id=text_id(compose(pl.col("title"), pl.col("text"))),
+    ).select(VERSIONS.names())
+
+
+def first_sights(versions: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Return each text once, as it was first seen.
+
+    Parameters
+    ----------
+    versions : pl.LazyFrame
+        `VERSIONS` of one source. Of those with one key the first counts: an edit or a removal is no new text.
+    scores : pl.LazyFrame
+        Scores by one scorer: ``text_id``, ``available_at``, ``ingested_at``, ``p_positive``, ``p_negative``,
+        ``p_neutral``.
+
+    Returns
+    -------
+    pl.LazyFrame
+        Ascending by ``known_at``: ``text_id`` (null where nothing was left to read), ``said_at``, ``known_at``;
+        and null where there is no score: ``scored_at`` (when text and score were both known), ``sentiment``
+        (p_positive - p_negative) and ``negative`` (whether p_negative is the largest).
+    """
+    first = (
+        versions.sort("available_at", "ingested_at", "observed_at", "text_id")
+        .unique("key", keep="first", maintain_order=True)
+        .sort("available_at", "observed_at", "text_id", "key")
+    )
+    # Texts without words cannot repeat each other's.
+    once = first.filter(pl.col("text_id").is_null() | pl.col("text_id").is_first_distinct())
+    judged = (
+        scores.join(once, on="text_id", how="semi")
+        .sort("available_at", "ingested_at", "p_positive", "p_negative", "p_neutral")
+        .unique("text_id", keep="first", maintain_order=True)
+        .select(
+            "text_id",
+            judged_at="available_at",
+            sentiment=pl.col("p_positive") - pl.col("p_negative"),
+            negative=pl.col("p_negative") > pl.max_horizontal("p_positive", "p_neutral"),
+        )
+    )
+    known = pl.col("available_at")
+    return once.join(judged, on="text_id", how="left", maintain_order="left").select(
+        "text_id",
+        said_at=pl.min_horizontal("observed_at", known),
+        known_at=known,
+        # max_horizontal would skip the null of a missing score.
+        scored_at=pl.when(pl.col("judged_at").is_not_null()).then(pl.max_horizontal("judged_at", known)),
+        sentiment="sentiment",
+        negative="negative",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The texts of one source with the scores of one scorer.
+
+    Parameters
+    ----------
+    versions : pl.DataFrame
+        `VERSIONS`.
+    scores : pl.LazyFrame
+        As for `first_sights`.
+    """
+
+    versions: pl.DataFrame
+    scores: pl.LazyFrame
+
+    def since(self, at: datetime) -> pl.DataFrame:
+        """Return the first sights that were known or scored at an instant or later."""
+        judged = self.scores.filter(pl.col("available_at") >= at).select("text_id").collect()
+        lately = self._holding(self.versions.filter(pl.col("available_at") >= at), judged)
+        sights = first_sights(self._concerning(lately).lazy(), self.scores).collect()
+        return sights.filter((pl.col("known_at") >= at) | (pl.col("scored_at") >= at).fill_null(False))
+
+    def changed(
+        self, new: pl.DataFrame, judged: pl.DataFrame, before: pl.LazyFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return first sights with and without what came in; the others are not among them, or are in both.
+
+        Parameters
+        ----------
+        new : pl.DataFrame
+            `VERSIONS` that came in.
+        judged : pl.DataFrame
+            ``text_id`` of the scores that came in.
+        before : pl.LazyFrame
+            The scores without them.
+        """
+        own = self._concerning(self._holding(new, judged))
+        columns = own.columns
+        came = new.group_by(columns).len("came")
+        old = (
+            own.group_by(columns)
+            .len()
+            .join(came, on=columns, how="left", nulls_equal=True)
+            .filter(pl.col("len") > pl.col("came").fill_null(0))
+            .select(columns)
+        )
+        return first_sights(own.lazy(), self.scores).collect(), first_sights(old.lazy(), before).collect()
+
+    def _holding(self, versions: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
+        """Return versions, and those of the texts that were judged."""
+        return pl.concat([versions, self.versions.join(judged, on="text_id", how="semi")])
+
+    def _concerning(self, touched: pl.DataFrame) -> pl.DataFrame:
+        """Return the versions that decide which of some are first sights: of their keys, and of keys with their words."""
+        own = self.versions.join(touched, on="key", how="semi")
+        repeating = self.versions.join(own, on="text_id", how="semi")
+        keys = pl.concat([own.select("key"), repeating.select("key")]).unique()
+        return self.versions.join(keys, on="key", how="semi")
