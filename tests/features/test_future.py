@@ -1,22 +1,28 @@
 """No feature sees the future, and the check that says so catches what does."""
 
+import tempfile
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from backsight_features import macro
 from backsight_features.bars import BarSeries
+from backsight_features.build import build
 from backsight_features.identities import identify
+from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
+from backsight_features.snapshot import Snapshot
 from backsight_features.states import CLOCKS, KINDS, Background, states
 from backsight_features.text import Scorer
 
 Frames = Mapping[str, pl.DataFrame]
 SERIES = BarSeries.parse("v:BTC-USD:1h")
 HOUR = timedelta(hours=1)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class InMemory:
@@ -96,6 +102,26 @@ def test_no_feature_changes_with_facts_that_became_known_later(
 ) -> None:
     facts = world(seed)
     assert list(futures_seen(honest, facts, instants(facts, seed))) == []
+
+
+@pytest.mark.slow
+def test_builds_in_between_see_no_future_either(tmp_path: Path, world: Callable, futures_seen: Callable) -> None:
+    def built(facts: Frames) -> pl.DataFrame:
+        """Build three times from facts that come in in no order, and return what is there then."""
+        home = Path(tempfile.mkdtemp(dir=tmp_path))
+        lake = Lake(home / "lake")
+        for batch in range(3):
+            for name, frame in facts.items():
+                part = frame.filter(pl.int_range(pl.len()).hash(seed=0) % 3 == batch).drop("ingested_at")
+                lake.append(FACTS[name], part, now=NOW + timedelta(days=batch))
+            done = build(Snapshot.take(lake), home / "features", [SERIES])
+        assert {one.why.split(" from ")[0] for one in done} <= {"new facts", "late facts", "no new facts"}
+        first, *others = (pl.read_delta(str(home / "features" / f"{kind}_1h")).sort("available_at") for kind in KINDS)
+        return pl.concat([first, *(other.drop(CLOCKS) for other in others)], how="horizontal")
+
+    facts = world(5, hours=300)
+    asked = instants(facts, 5)
+    assert list(futures_seen(built, facts, asked[:: len(asked) // 6])) == []
 
 
 def test_the_order_in_which_facts_are_read_decides_nothing(world: Callable) -> None:

@@ -10,7 +10,7 @@ from backsight_features import bars, macro, text
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import to_us
 from backsight_features.record import Record
-from backsight_features.schemas import BARS, MACRO, SCORES
+from backsight_features.schemas import BARS, MACRO, SCORES, Table
 from backsight_features.sights import SOURCES, identified
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import FOREVER, Span, united
@@ -72,6 +72,7 @@ class Planner:
         self.facts = facts
         self.background = background
         self.now = now
+        self._came: dict[tuple[str, int | None], pl.LazyFrame | None] = {}
         self._changes: dict[tuple[object, ...], list[Span]] = {}
 
     def plan(self, kind: Kind, series: BarSeries, table: FeatureTable) -> Plan:
@@ -82,7 +83,7 @@ class Planner:
         reason = self._differs(kind, before, table)
         if reason is not None:
             return Plan(pieces=self._everything(series), full=reason)
-        came = {facts.name: self.facts.added(facts, before.lake[facts.name]) for facts in READS[kind]}
+        came = {facts.name: self._added(facts, before) for facts in READS[kind]}
         for name, added in came.items():
             if added is None:
                 reason = f"{name} in the lake were written anew since version {before.lake[name]}"
@@ -111,6 +112,13 @@ class Planner:
             if before.lake[facts.name] is not None and before.ids[facts.name] != now.ids[facts.name]:
                 return f"{facts.name} in the lake is another table than it was"
         return None
+
+    def _added(self, facts: Table, before: Record) -> pl.LazyFrame | None:
+        """Return what came in of one table since a record; series that were built together share it."""
+        key = (facts.name, before.lake[facts.name])
+        if key not in self._came:
+            self._came[key] = self.facts.added(facts, before.lake[facts.name])
+        return self._came[key]
 
     def _everything(self, series: BarSeries) -> list[Piece]:
         clocks = bars.clocks(bars.read(self.facts, series), series.grid)

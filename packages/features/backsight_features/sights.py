@@ -152,7 +152,7 @@ class Texts:
         return pl.concat([versions, self.versions.join(judged, on="text_id", how="semi")])
 
     def _concerning(self, touched: pl.DataFrame) -> pl.DataFrame:
-        """Return the versions that decide which of some are first sights: of their keys, and of keys with their words."""
+        """Return what decides which of some are first sights: of their keys, and of keys with the same words."""
         own = self.versions.join(touched, on="key", how="semi")
         repeating = self.versions.join(own, on="text_id", how="semi")
         keys = pl.concat([own.select("key"), repeating.select("key")]).unique()
