@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from backsight_features import delta
 from backsight_features.bars import BarSeries
 from backsight_features.build import Built, build
 from backsight_features.lake import Lake
@@ -177,6 +178,22 @@ def test_symbols_are_built_apart(tmp_path: Path, world: Callable) -> None:
         ("ETH-USD", "no new facts")
     }
     assert_whole(tmp_path, SERIES, other)
+
+
+def test_tables_on_an_object_store_are_built_as_in_a_folder(tmp_path: Path, s3_root: str, world: Callable) -> None:
+    facts = world(6, hours=200)
+    remote = Lake(f"{s3_root}/lake")
+    for day, batch in enumerate(dealt(facts, 3, np.random.default_rng(6), disorder=0.1)):
+        append(tmp_path, batch, day)
+        for name, frame in batch.items():
+            remote.append(FACTS[name], frame.drop("ingested_at"), now=NOW + timedelta(days=day))
+        done = build(Snapshot.take(remote), f"{s3_root}/features", [SERIES])
+        assert done == make(tmp_path)
+    assert reasons(done) <= {"new facts", "late facts"}
+    for name, local in tables(tmp_path).items():
+        table = delta.open(delta.join(s3_root, "features", name))
+        stored = delta.scan(table).sort("symbol", "available_at").collect()
+        assert all((bits(stored[column]) == bits(local[column])).all() for column in local.columns)
 
 
 # --- what forces a full build ---
