@@ -43,6 +43,10 @@ print(json.dumps([took, int(status["VmRSS"].split()[0]) / 1024]))
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
+    import redis
+    from redis.backoff import ConstantBackoff
+    from redis.retry import Retry
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -52,8 +56,7 @@ def redis_server(folder: Path) -> Iterator[str]:
     settings = ["--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no"]
     with subprocess.Popen([program, *settings], cwd=folder, stdout=subprocess.DEVNULL) as server:
         try:
-            while socket.socket().connect_ex(("127.0.0.1", int(port))):
-                pass
+            redis.Redis(host="127.0.0.1", port=int(port), retry=Retry(ConstantBackoff(0.05), 200)).ping()
             yield f"127.0.0.1:{port},db=0"
         finally:
             server.terminate()

@@ -86,7 +86,7 @@ def small_repo(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., 
         (folder / "entities.py").write_bytes(shared.read_bytes())
         (folder / "views.py").write_bytes((Path(__file__).parent / "small_repo" / "views.py").read_bytes())
         where: str | Path = root / "online" / "online.db"
-        online = {"type": "sqlite", "path": str(where)}
+        online = {"type": "backsight_features.store.home.HomeSqliteOnlineStore", "path": str(where)}
         if kind == "redis":
             where = f"{request.getfixturevalue('redis_server')},db=0"
             online = {"type": "redis", "connection_string": where}

@@ -291,7 +291,8 @@ def _pull(
     absent = [name for name in names if name not in held]
     if absent:
         raise BadInput(f"source {source.name!r} has no column {', '.join(map(repr, absent))}")
-    rows = rows.select(
+    # First the rows: behind an expression, files and row groups could not be skipped.
+    rows = rows.filter(sources.within(held[event], event, start, end)).select(
         pl.col(name).dt.cast_time_unit("us") if isinstance(held[name], pl.Datetime) else pl.col(name) for name in names
     )
-    return rows.filter(sources.within(held[event], event, start, end)).collect()
+    return rows.collect()

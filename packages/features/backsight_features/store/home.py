@@ -70,7 +70,10 @@ class HomeSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
     """Feast's SQLite online store at the path of `HomeSqliteOnlineStoreConfig`."""
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        Path(self._get_db_path(config)).parent.mkdir(parents=True, exist_ok=True)
+        if self._conn is None:
+            Path(self._get_db_path(config)).parent.mkdir(parents=True, exist_ok=True)
+            # A writer in this mode keeps no reader waiting, nor the other way round; the file remembers it.
+            super()._get_conn(config).execute("PRAGMA journal_mode = WAL")
         connection: sqlite3.Connection = super()._get_conn(config)
         return connection
 

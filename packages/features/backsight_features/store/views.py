@@ -104,10 +104,11 @@ class ViewRows:
         values = [self._column(feature) for feature in features]
         ties = [self._column(field.name) for field in self._view.features]
         self._require(stored, values)
+        read = partial(self._read, stored, rows[asked.at].min(), rows[asked.at].max())
         try:
             join = SlicedJoin(
                 rows,
-                partial(self._read, stored, rows[asked.at].min(), rows[asked.at].max()),
+                read,
                 at=asked.at,
                 event=self.event,
                 keys=list(self.keys.items()),
@@ -118,7 +119,9 @@ class ViewRows:
                 ttl=self._view.ttl or None,
                 as_known=as_known,
             )
-            if join.fits(memory, stored.select(pl.len()).collect().item()):
+            # Of a view with a ttl only a part is seen; files of other times are not even opened to be counted.
+            seen = read([self.event], None, None) if self._view.ttl else stored
+            if join.fits(memory, seen.select(pl.len()).collect().item()):
                 return sources.plain(join.whole())
             parts = [spilled(sources.plain(part)) for part in join.slices(memory)]
             return pa.concat_tables(parts) if join.order is None else arranged(parts, join.order)
