@@ -87,6 +87,11 @@ def connect(config: RepoConfig) -> FeatureStore:
     SourceError
         If the database of the registry does not answer, or not to us.
     """
+    if config.registry.registry_type == "sql":
+        # A service reads the registry once; connections would lie idle as long as it runs.
+        given = config.registry.sqlalchemy_config_kwargs
+        unpooled = {name: value for name, value in given.items() if not name.startswith(("pool", "max_overflow"))}
+        config.registry.sqlalchemy_config_kwargs = {**unpooled, "poolclass": sqlalchemy.NullPool}
     feast = FeatureStore(repo_path=str(config.repo_path), config=config)
     with changing(config):
         # Opened by its first use, and then its tables are made if need be.
@@ -111,6 +116,8 @@ def changing(config: RepoConfig) -> Iterator[None]:
         engine = sqlalchemy.create_engine(url, **config.registry.sqlalchemy_config_kwargs)
     except ModuleNotFoundError as error:
         raise BadInput(f"the registry needs {error.name}; install backsight-features[team]") from error
+    except ArgumentError as error:
+        raise BadInput(masked(f"the registry at {url} cannot be used: {error}")) from error
     try:
         if url.get_backend_name() != "postgresql":
             yield
