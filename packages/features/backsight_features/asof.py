@@ -209,7 +209,7 @@ class _Line:
         asked : pl.Series of shape (n,)
             As `of_rows` gave them.
         """
-        order = None if asked.is_sorted() else asked.arg_sort()
+        order = _order(asked)
         rows = pl.DataFrame({"line": asked if order is None else asked.gather(order)}).set_sorted("line")
         facts = held.select("line", "row", start=pl.col("key") * self._width).set_sorted("line")
         found = rows.join_asof(facts, on="line", strategy="backward")
@@ -264,25 +264,34 @@ def _numbered(
 
     The number is null where a key is null, or where it is that of a row and no fact has it.
     """
-    ours: dict[str, pl.Series] = {}
-    theirs: dict[str, pl.Series] = {}
+    ours: list[pl.Series] = []
+    theirs: list[pl.Series] = []
     same = pl.repeat(True, rows.height, dtype=pl.Boolean, eager=True)
     for asked, stored in keys:
         left, right = _comparable(rows[asked], facts[stored])
         if facts.height and not right.null_count() and (right == right.head(1)).all():
             same &= left == right.head(1)  # one value throughout, as in a table of one symbol, needs no number
         else:
-            ours[f"key{len(ours)}"], theirs[f"key{len(theirs)}"] = left, right
+            ours.append(left)
+            theirs.append(right)
     if not ours:
-        number = pl.select(key=pl.when(same).then(pl.lit(0, pl.Int64))).to_series()
-        return number, pl.repeat(0, facts.height, dtype=pl.Int64, eager=True).alias("key"), 1
-    by = list(ours)
-    known = pl.DataFrame(theirs).drop_nulls().unique().select(*by, key=pl.int_range(pl.len(), dtype=pl.Int64))
-
-    def numbers(columns: dict[str, pl.Series]) -> pl.Series:
-        return pl.DataFrame(columns).join(known, on=by, how="left", maintain_order="left")["key"]
-
-    return pl.select(key=pl.when(same).then(numbers(ours))).to_series(), numbers(theirs), known.height
+        number, of_facts, count = pl.lit(0, pl.Int64), pl.repeat(0, facts.height, dtype=pl.Int64, eager=True), 1
+    elif len(ours) == 1 and ours[0].dtype == pl.String:
+        # Cast as one column, as only then the numbers are certain to be the same ones; those of the facts come first.
+        numbers = pl.concat([theirs[0].alias("key"), ours[0].alias("key")]).cast(pl.Categorical(pl.Categories.random()))
+        of_facts = numbers.head(facts.height).to_physical().cast(pl.Int64)
+        of_rows = numbers.slice(facts.height).to_physical().cast(pl.Int64)
+        count = 0 if of_facts.null_count() == len(of_facts) else int(of_facts.max()) + 1  # type: ignore[arg-type]
+        same &= of_rows < count
+        number = pl.lit(of_rows)
+    else:
+        by = [f"key{i}" for i in range(len(ours))]
+        left_keys, right_keys = pl.DataFrame(ours, by), pl.DataFrame(theirs, by)
+        known = right_keys.drop_nulls().unique().with_columns(key=pl.int_range(pl.len(), dtype=pl.Int64))
+        of_facts = right_keys.join(known, on=by, how="left", maintain_order="left")["key"]
+        count = known.height
+        number = pl.lit(left_keys.join(known, on=by, how="left", maintain_order="left")["key"])
+    return pl.select(pl.when(pl.lit(same)).then(number)).to_series(), of_facts.alias("key"), count
 
 
 def _comparable(asked: pl.Series, stored: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -368,7 +377,13 @@ def _whole(span: timedelta, unit: TimeUnit) -> int:
 
 
 def _ascending(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    return frame if frame[column].is_sorted() else frame[frame[column].arg_sort()]
+    order = _order(frame[column])
+    return frame if order is None else frame[order]
+
+
+def _order(numbers: pl.Series) -> pl.Series | None:
+    """Return the places of the numbers from the least to the greatest; None where they lie so."""
+    return None if numbers.is_sorted() else pl.Series(np.argsort(numbers.to_numpy()))
 
 
 def _renamed(values: pl.DataFrame) -> pl.DataFrame:
