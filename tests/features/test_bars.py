@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from backsight_features.bars import BarSeries, Grid, epochs, read, rows
+from backsight_features.bars import BarSeries, Grid, affected, clocks, epochs, read, rows
 from backsight_features.clocks import to_us
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
@@ -220,3 +220,26 @@ def test_a_snapshot_does_not_see_what_is_written_later(tmp_path, bars_of: Callab
     lake.append(BARS, bars_of(np.array([2.0]), start=T0), now=T0 + HOUR)
     assert [s.scan(BARS).collect().height for s in (nothing, first, Snapshot.take(lake))] == [0, 1, 2]
     assert Snapshot.take(lake, ingested_until=T0).scan(BARS).collect().height == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows_=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40), st.integers(1, 99)), min_size=2, max_size=40),
+    came=st.sets(st.integers(0, 39), max_size=6),
+    memory=st.integers(0, 6),
+)
+def test_what_is_remembered_differs_only_where_bars_that_came_in_affect_it(
+    rows_: list[tuple[int, int, int]], came: set[int], memory: int
+) -> None:
+    all_ = versions(*((slot, max(slot, known), float(close)) for slot, known, close in rows_))
+    new = pl.Series([i in came for i in range(all_.height)])
+
+    def remembered(frame: pl.DataFrame) -> dict[float, tuple[int, list[float | None]]]:
+        return {at: (slot, closes[-memory - 1 :]) for at, slot, closes in known(frame, memory)}
+
+    with_, without = remembered(all_), remembered(all_.filter(~new))
+    differ = {at for at in with_ if with_[at] != without.get(at)}
+    spans = affected(all_.filter(new), clocks(all_.filter(~new), HOURLY), HOURLY, memory)
+    held = {at for at in with_ if any(span.start <= to_us(T0) + round(at * 3.6e9) < span.stop for span in spans)}
+    assert differ <= held
+    assert set(without) <= set(with_)

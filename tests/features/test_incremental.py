@@ -166,6 +166,16 @@ def test_a_bar_before_all_others_is_known_from_then_on(tmp_path: Path, bars_of: 
     assert_whole(tmp_path)
 
 
+def test_a_bar_that_no_row_remembers_makes_a_row(tmp_path: Path, bars_of: Callable, walk: Callable) -> None:
+    bars = bars_of(walk(4000, seed=1))
+    append(tmp_path, {"bars": pl.concat([bars[:1000], bars[1001:]])})
+    make(tmp_path)
+    late = bars[1000].with_columns(available_at=bars["available_at"][3500] + timedelta(minutes=1))
+    append(tmp_path, {"bars": late}, 1)
+    assert [one.written for one in make(tmp_path)] == [1, 1, 1]
+    assert_whole(tmp_path)
+
+
 def test_symbols_are_built_apart(tmp_path: Path, world: Callable) -> None:
     facts = world(3, hours=200)
     other = replace(SERIES, symbol="ETH-USD")

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features.clocks import UTC_US
-from backsight_features.macro import FEATURES, SERIES, Series, absent, latest_known, macro
+from backsight_features.macro import FEATURES, SERIES, Series, absent, affected, latest_known, macro
 from backsight_features.schemas import MACRO
 from backsight_features.vintages import NEVER, Vintages
 
@@ -282,3 +282,18 @@ def test_columns_are_those_declared(published: Callable) -> None:
     frame = macro(published("UNRATE"), pl.Series([day(2024, 1)], dtype=UTC_US))
     assert frame.columns == [feature.name for feature in FEATURES]
     assert set(frame.dtypes) == {pl.Float32}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_features_differ_only_where_vintages_that_came_in_affect_them(seed: int, world: Callable) -> None:
+    vintages = world(seed, hours=600)["macro"]
+    rng = np.random.default_rng(seed)
+    came = pl.Series(np.isin(np.arange(vintages.height), rng.choice(vintages.height, 3)))
+    instants = vintages["available_at"].unique().sort()
+    at = pl.concat([instants - timedelta(microseconds=1), instants, instants + timedelta(hours=7)]).sort()
+    with_, without = (macro(frame, at).rows() for frame in (vintages, vintages.filter(~came)))
+    differ = at.filter(pl.Series([one != other for one, other in zip(with_, without, strict=True)]))
+    spans = affected(vintages, vintages.filter(~came))
+    held = pl.DataFrame({"at": differ}).filter(pl.any_horizontal(*(span.holds("at") for span in spans)))
+    assert differ.len() > 0
+    assert held["at"].to_list() == differ.to_list()

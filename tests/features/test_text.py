@@ -14,9 +14,9 @@ from backsight_features.errors import BadInput
 from backsight_features.identities import identify
 from backsight_features.lake import Lake
 from backsight_features.schemas import NEWS, POSTS, SCORES
-from backsight_features.sights import first_sights, identified
+from backsight_features.sights import Texts, first_sights, identified
 from backsight_features.snapshot import Snapshot
-from backsight_features.text import FEATURES, Scorer, choose_scorer, features, text
+from backsight_features.text import FEATURES, Scorer, affected, choose_scorer, features, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -316,3 +316,44 @@ def test_features_are_those_declared() -> None:
     frame = text(sights((0, 0, 0.5)), "news", hours(1), HOUR)
     assert frame.columns == [name for name in (feature.name for feature in features("1h")) if name.startswith("news_")]
     assert set(frame.dtypes) == {pl.Float32}
+
+
+# --- what new texts affect ---
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_features_differ_only_where_texts_or_scores_that_came_in_affect_them(seed: int, world: Callable) -> None:
+    facts = world(seed, hours=700)
+    rng = np.random.default_rng(seed)
+    versions, scores = identified(facts["news"].lazy(), "news").collect(), facts["scores"]
+    came, judged = (
+        pl.Series(np.isin(np.arange(frame.height), rng.choice(frame.height, 2))) for frame in (versions, scores)
+    )
+    whole = Texts(versions=versions, scores=scores.lazy())
+    first = versions["available_at"].min()
+    instants = pl.datetime_range(first, first + 900 * HOUR, "13m", eager=True)
+    with_, without = (
+        text(first_sights(*(frame.lazy() for frame in frames)).collect(), "news", instants, HOUR)
+        for frames in ((versions, scores), (versions.filter(~came), scores.filter(~judged)))
+    )
+    differ = instants.filter(pl.Series([a != b for a, b in zip(with_.rows(), without.rows(), strict=True)]))
+    changed = whole.changed(
+        versions.filter(came), scores.filter(judged).select("text_id"), scores.filter(~judged).lazy()
+    )
+    spans = affected(*changed, HOUR)
+    held = pl.DataFrame({"at": differ}).filter(pl.any_horizontal(*(span.holds("at") for span in spans)))
+    assert differ.len() > 0
+    assert held["at"].to_list() == differ.to_list()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_first_sights_since_an_instant_are_those_of_all(seed: int, world: Callable) -> None:
+    facts = world(seed, hours=300)
+    versions = identified(facts["news"].lazy(), "news").collect()
+    # Scores that come late judge texts that were seen long before.
+    late = pl.col("available_at") + pl.duration(hours=pl.int_range(pl.len()) % 5 * 40)
+    scores = facts["scores"].with_columns(available_at=late)
+    whole = first_sights(versions.lazy(), scores.lazy()).collect()
+    for since in versions["available_at"].gather([5, 40, 100]):
+        lately = whole.filter((pl.col("known_at") >= since) | (pl.col("scored_at") >= since).fill_null(False))
+        assert Texts(versions=versions, scores=scores.lazy()).since(since).equals(lately, null_equal=True)
