@@ -8,6 +8,8 @@ import pytest
 from backsight_features.errors import Drifted
 from backsight_features.lake import Appended, Lake
 from backsight_features.schemas import BARS, MACRO, POSTS, QUARANTINE
+from backsight_features.snapshot import Snapshot
+from deltalake import DeltaTable
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -183,10 +185,34 @@ def test_the_watermark_moves_with_the_commit_and_a_replay_writes_nothing(tmp_pat
 def test_a_bound_and_a_version_read_the_past(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.append(BARS, bars(1.0), now=NOW)
-    version = lake.version(BARS)
+    then = Snapshot.take(lake)
     lake.append(BARS, bars(2.0, start=T0 + HOUR), now=NOW + HOUR)
-    assert lake.scan(BARS, ingested_until=NOW).collect()["close"].to_list() == [1.0]
-    assert lake.scan(BARS, version=version).collect()["close"].to_list() == [1.0]
+    assert Snapshot.take(lake, ingested_until=NOW).scan(BARS).collect()["close"].to_list() == [1.0]
+    assert then.scan(BARS).collect()["close"].to_list() == [1.0]
+
+
+def test_what_was_added_since_a_version_is_read_alone(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "a lake")
+    lake.append(BARS, bars(1.0), now=NOW)
+    first = lake.version(BARS)
+    assert Snapshot.take(lake).added(BARS, first).collect().is_empty()
+    lake.append(BARS, bars(2.0, start=T0 + HOUR), now=NOW + HOUR)
+    lake.append(BARS, bars(3.0, start=T0 + 2 * HOUR), now=NOW + 2 * HOUR)
+    now = Snapshot.take(lake)
+    assert now.added(BARS, first).sort("observed_at").collect()["close"].to_list() == [2.0, 3.0]
+    assert now.added(BARS, None).collect().height == 3
+    bounded = Snapshot.take(lake, ingested_until=NOW + HOUR).added(BARS, first)
+    assert bounded.collect()["close"].to_list() == [2.0]
+
+
+def test_what_was_added_cannot_be_told_where_facts_went_or_the_log_ends(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append(BARS, bars(1.0), now=NOW)
+    first = lake.version(BARS)
+    lake.append(BARS, bars(2.0, start=T0 + HOUR), now=NOW + HOUR)
+    assert Snapshot.take(lake).added(BARS, 99) is None
+    DeltaTable(str(tmp_path / "bars")).delete("close = 1.0")
+    assert Snapshot.take(lake).added(BARS, first) is None
 
 
 def test_versions_across_month_borders_are_compared(tmp_path: Path) -> None:
@@ -238,8 +264,11 @@ def test_a_lake_on_an_object_store_is_as_one_in_a_folder(s3_root: str, tmp_path:
     assert done[1] == Appended(accepted=0, duplicate=2)
     assert [lake.watermark(BARS, "dump") for lake in lakes] == [2, 2]
     stored = [
-        lake.scan(BARS, version=version, ingested_until=until).sort("observed_at", "available_at").collect()
-        for version, until in [(None, None), (2, None), (None, NOW)]
+        Snapshot(lake=lake, versions={"bars": version}, ingested_until=until)
+        .scan(BARS)
+        .sort("observed_at", "available_at")
+        .collect()
+        for version, until in [(lakes[0].version(BARS), None), (2, None), (lakes[0].version(BARS), NOW)]
         for lake in lakes
     ]
     assert [frame.height for frame in stored] == [5, 5, 5, 5, 4, 4]

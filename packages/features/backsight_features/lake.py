@@ -106,23 +106,10 @@ class Lake:
 
         return delta.settle(uri, attempt)
 
-    def scan(self, table: Table, *, ingested_until: datetime | None = None, version: int | None = None) -> pl.LazyFrame:
-        """Return all versions of all facts of a table, unordered; no row where nothing was written yet.
-
-        Parameters
-        ----------
-        table : Table
-            Which.
-        ingested_until : datetime, optional
-            Leave out what was written after this instant.
-        version : int, optional
-            The Delta version to read instead of the newest.
-        """
-        handle = self._open(table, version=version)
-        if handle is None:
-            return table.empty().lazy()
-        facts = delta.scan(handle).select(*table.columns, "ingested_at")
-        return facts if ingested_until is None else facts.filter(pl.col("ingested_at") <= ingested_until)
+    def scan(self, table: Table) -> pl.LazyFrame:
+        """Return all versions of all facts of a table, unordered; no row where nothing was written yet."""
+        handle = self._open(table)
+        return table.empty().lazy() if handle is None else delta.scan(handle).select(*table.columns, "ingested_at")
 
     def watermark(self, table: Table, app: str) -> int | None:
         """Return how far ``app`` has been read into a table, None if it never was."""
@@ -134,8 +121,8 @@ class Lake:
         handle = self._open(table)
         return None if handle is None else handle.version()
 
-    def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
-        return delta.open(delta.join(self.root, table.name), version=version)
+    def _open(self, table: Table) -> DeltaTable | None:
+        return delta.open(delta.join(self.root, table.name))
 
 
 def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:

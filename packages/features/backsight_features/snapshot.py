@@ -1,7 +1,7 @@
 """A lake as it stood at one moment, so that what is read from several tables fits together and can be read again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
@@ -30,6 +30,7 @@ class Snapshot:
     lake: Lake
     versions: Mapping[str, int | None]
     ingested_until: datetime | None = None
+    _opened: dict[tuple[str, int], DeltaTable] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def take(cls, lake: Lake, *, ingested_until: datetime | None = None) -> "Snapshot":
@@ -39,10 +40,8 @@ class Snapshot:
 
     def scan(self, table: Table) -> pl.LazyFrame:
         """Return all versions of all facts of a table, unordered."""
-        version = self.versions[table.name]
-        if version is None:
-            return table.empty().lazy()
-        return self.lake.scan(table, version=version, ingested_until=self.ingested_until)
+        handle = self._open(table, self.versions[table.name])
+        return table.empty().lazy() if handle is None else self._facts(table, delta.scan(handle))
 
     def added(self, table: Table, since: int | None) -> pl.LazyFrame | None:
         """Return the facts of a table that came in after an older version of it, unordered.
@@ -53,25 +52,34 @@ class Snapshot:
         version = self.versions[table.name]
         if since == version or since is None:
             return self.scan(table).clear() if since == version else self.scan(table)
-        now, then = (self._open(table, number) for number in (version, since))
+        now = self._open(table, version)
+        try:
+            then = self._open(table, since)
+        except DeltaError:
+            # The log of an old version is kept for a month only.
+            return None
         if now is None or then is None:
             return None
-        facts = delta.added(now, then)
-        if facts is None:
-            return None
-        facts = facts.select(*table.columns, "ingested_at")
-        return facts if self.ingested_until is None else facts.filter(pl.col("ingested_at") <= self.ingested_until)
+        rows = delta.added(now, then)
+        return None if rows is None else self._facts(table, rows)
 
     def ids(self) -> dict[str, str | None]:
         """Return Delta's id of each fact table, None for one that did not exist."""
         opened = {name: self._open(table, self.versions[name]) for name, table in FACTS.items()}
-        return {name: None if table is None else str(table.metadata().id) for name, table in opened.items()}
+        return {name: None if handle is None else str(handle.metadata().id) for name, handle in opened.items()}
+
+    def _facts(self, table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
+        facts = rows.select(*table.columns, "ingested_at")
+        return facts if self.ingested_until is None else facts.filter(pl.col("ingested_at") <= self.ingested_until)
 
     def _open(self, table: Table, version: int | None) -> DeltaTable | None:
+        """Return a version of a table, opened once: a version never changes."""
         if version is None:
             return None
-        try:
-            return delta.open(delta.join(self.lake.root, table.name), version=version)
-        except DeltaError:
-            # The log of an old version is kept for a month only.
-            return None
+        key = (table.name, version)
+        if key not in self._opened:
+            handle = delta.open(delta.join(self.lake.root, table.name), version=version)
+            if handle is None:
+                return None
+            self._opened[key] = handle
+        return self._opened[key]
