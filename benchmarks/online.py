@@ -239,7 +239,7 @@ def reads(
             "Feast SDK, packed field + unpack + gate": lambda: sdk_packed(MANY),
             f"Feast SDK, {WIDTH} Array(Float32), to_dict": lambda: sdk_arrays(MANY),
         },
-        rounds=max(3, rounds // 4),
+        rounds=max(8, rounds // 2),
         block=5,
     )
     bare_ms, light_ms, packed_ms, arrays_ms = best.values()
@@ -273,6 +273,66 @@ def writes(title: str, feast: Any, shelf: Any, rounds: int) -> None:
     )
     ours_ms, feast_ms = best.values()
     ratio("publish / Feast", ours_ms / feast_ms, "none")
+
+
+VIEWS = """
+from datetime import timedelta
+from feast import Entity, ValueType
+from backsight_features.feature import Feature
+from backsight_features.store.definitions import service, state_view, window_view
+symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+rest = {"description": "", "unit": "1", "lookback": None, "max_age": timedelta(days=1)}
+made = [Feature(name=f"f{i:02d}", **rest) for i in range(40)]
+market_1h = state_view("market_1h", made, symbol, bar="1h")
+price_1h = service("price_1h", [market_1h], bar="1h")
+price_1h_window = window_view(price_1h, symbol)
+"""
+
+
+def histories(folder: Path, rounds: int) -> None:
+    """Publish from tables that begin longer and longer ago; the last 100 hours came by a build of their own."""
+    import polars as pl
+    from backsight_features.store import Store
+    from backsight_features.workspace import Workspace
+    from deltalake import write_deltalake
+
+    stores, at = {}, {}
+    for hours in (1_000, 10_000, 50_000):
+        home, repo = folder / str(hours), folder / str(hours) / "repo"
+        repo.mkdir(parents=True)
+        (repo / "views.py").write_text(VIEWS)
+        (repo / "feature_store.yaml").write_text(
+            f"project: bench\nprovider: local\nentity_key_serialization_version: 3\nregistry: {home}/registry.db\n"
+            f"offline_store:\n  type: backsight_features.store.asof.AsofOfflineStore\n  root: {home}\n"
+            f"online_store:\n  type: sqlite\n  path: {home}/online.db\n"
+        )
+        closes = pl.datetime_range(AT - (hours - 1) * HOUR, AT, "1h", time_unit="us", eager=True)
+        random = np.random.default_rng(0)
+        rows = pl.concat(
+            pl.DataFrame({"symbol": [symbol] * hours, "observed_at": closes})
+            .with_columns(available_at=pl.col("observed_at") + timedelta(seconds=15))
+            .with_columns(pl.Series(name, random.normal(size=hours), pl.Float32) for name in NAMES)
+            for symbol in SYMBOLS[:5]
+        )
+        recent = pl.col("observed_at") > AT - 100 * HOUR
+        for part in (rows.filter(~recent), rows.filter(recent)):
+            write_deltalake(str(home / "features" / "market_1h"), part, mode="append", target_file_size=16 << 20)
+        stores[hours] = Store(repo, Workspace(root=home))
+        stores[hours].apply()
+        at[hours] = iter(range(1, 10_000))
+
+    def publish(hours: int) -> None:
+        instant = AT - 40 * HOUR + next(at[hours]) * timedelta(minutes=1)
+        stores[hours].publish("price_1h", length=48, at=instant)
+
+    print("\nPublishing 5 symbols, 48 x 40, from tables of different length")
+    best = race(
+        {f"{hours:,} hours of history": lambda hours=hours: publish(hours) for hours in stores},
+        rounds=max(8, rounds // 2),
+        block=3,
+    )
+    times = list(best.values())
+    ratio("50 times the history costs, times", times[-1] / times[0], "about 1")
 
 
 def imports() -> None:
@@ -339,6 +399,7 @@ def main() -> None:
             reads("Redis", feast, shelf, where, {1: one, MANY: many}, rounds, {1: "<= 1.5", MANY: "<= 2"})
             writes("Redis", feast, shelf, rounds)
         sqlite_reads(folder, rounds)
+        histories(folder / "histories", rounds)
 
 
 def sqlite_reads(folder: Path, rounds: int) -> None:

@@ -248,3 +248,22 @@ def test_a_symbol_that_ended_long_ago_is_left_as_it_is_and_facts_that_all_did_ar
         assert late.windows[-1].observed_at >= T0 + 90 * HOUR
     with pytest.raises(BadInput, match="no features known at 1990-01-01"):
         store.publish("price_1h", length=4, at=datetime(1990, 1, 1, tzinfo=UTC))
+
+
+@KINDS
+def test_many_symbols_go_in_batches(small_repo: Callable[..., Any], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backsight_features.store.shelf._BATCH", 2)
+    repo = small_repo(kind)
+    store = repo.store()
+    store.apply()
+    symbols = ["A", "B", "C", "D", "E"]
+    repo.write(repo.states(*symbols, hours=20))
+    at = T0 + 19 * HOUR + LAG
+    store.publish("price_1h", length=3, at=at - 9 * HOUR)
+    published = store.publish("price_1h", length=3, at=at)
+    assert [(window.symbol, window.outcome) for window in published.windows] == [(name, "written") for name in symbols]
+    asked = pl.DataFrame({"symbol": symbols, "at": [at] * 5}).cast({"at": pl.Datetime("us", "UTC")})
+    expected = store.windows("price_1h", symbols, asked, length=3).gather()
+    with connect(repo.where, project=repo.project) as reader:
+        got = reader.windows("price_1h", symbols, at=at, max_age=timedelta(days=1))
+    assert np.stack([window.values for window in got]).tobytes() == expected.tobytes()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xxhash
-from backsight_features.errors import HeaderMismatch
+from backsight_features.errors import BadInput, HeaderMismatch
 from backsight_features.online.packed import HEADER_SIZE, digest, newest_available_at, pack, unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,3 +96,9 @@ def test_versions_and_instants_that_cannot_be_are_named() -> None:
         unpack(summed(data[:64] + b"\xff" * 7 + b"\x7f" + data[72:]))
     with pytest.raises(HeaderMismatch, match=r"window of 1000000000 x 2 has .* 67108864 at most"):
         unpack(summed(data[:56] + struct.pack("<I", 10**9) + data[60:]))
+
+
+def test_what_would_be_too_large_to_read_is_not_packed() -> None:
+    values = np.zeros((9_000, 2_000), dtype=np.float32)
+    with pytest.raises(BadInput, match=r"a window of 9000 x 2000 has .* bytes; 67108864 are stored at most"):
+        packed(values, np.full(9_000, KNOWN[0]))

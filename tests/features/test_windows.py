@@ -139,3 +139,23 @@ def test_undefined_has_one_bit_pattern() -> None:
     odd = pl.Series("x", np.frombuffer(b"\x01\x00\xc0\xff", dtype=np.float32))
     got = cut(states(("a", 1, 1, 1)).with_columns(odd), length=1)
     assert got.gather().tobytes() == np.float32(np.nan).tobytes()
+
+
+def test_mask_and_ages() -> None:
+    frame = states(("a", 1, 1.1, 1), ("a", 2, 2.1, 2), ("a", 4, 4.1, None), ("a", 2, 4.3, 9))
+    got = cut(frame, instants(("a", 4.2), ("a", 5), ("a", 1.0), ("a", 1.1)))
+    assert got.mask.tolist() == [[True, False, True], [True, False, True], [False] * 3, [False, False, True]]
+    hours = got.ages() / np.timedelta64(1, "h")
+    np.testing.assert_allclose(hours[:, 0], [2.1, 0.7, np.nan, 0])
+    np.testing.assert_array_equal(got.ages([1, 0]), got.ages()[[1, 0]])
+    known = (got.slot_available_at([1])[0] - np.datetime64("2024-01-01T00:00")) / np.timedelta64(1, "h")
+    np.testing.assert_allclose(known, [4.3, np.nan, 4.1])
+
+
+def test_ages_are_cut_into_parts_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = states(*[("a", float(h), h + 0.1, None if h % 3 else h) for h in range(1, 60)])
+    got = cut(frame, length=5)
+    whole = got.ages()
+    monkeypatch.setattr("backsight_features.windows._CHUNK", 7)
+    np.testing.assert_array_equal(got.ages(), whole)
+    assert len({str(age) for age in whole[:, 0]}) > 2

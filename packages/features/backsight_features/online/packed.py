@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from backsight_features.errors import HeaderMismatch
+from backsight_features.errors import BadInput, HeaderMismatch
 
 _MAGIC: Final = b"BSWN"
 _VERSION: Final = 2
@@ -146,8 +146,16 @@ def pack(
         The bar close of the newest slot.
     timeframe : timedelta
         From one slot to the next.
+
+    Raises
+    ------
+    BadInput
+        If there would be more bytes than are read.
     """
     length, width = values.shape
+    size = HEADER_SIZE + 8 * (length + width) + 4 * length * width
+    if size > LARGEST:
+        raise BadInput(f"a window of {length} x {width} has {size} bytes; {LARGEST} are stored at most")
     # A NaN has many bit patterns; one of them is stored.
     values = np.where(np.isnan(values), np.float32(np.nan), values)
     known = newest_available_at(values, slot_available_at)

@@ -6,7 +6,7 @@ no such step: one process publishes at a time, and reads back what it wrote.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.message import DecodeError
 
 from backsight_features.errors import BadInput, Busy, HeaderMismatch, Missing, SourceError
+from backsight_features.masking import masked
 from backsight_features.online.contract import CONTRACT, PACKED, Contract
 from backsight_features.online.feast_format import ENTITY_KEY_VERSION, bytes_in, bytes_value, string_value
 from backsight_features.online.packed import HEADER_SIZE, PackedWindow, unpack
@@ -30,6 +31,8 @@ Outcome = Literal["written", "corrected", "unchanged", "kept"]
 
 _UNREADABLE: Final = b"damaged"
 """Stands for a stored value that is none of Feast's; it is no window either."""
+_BATCH: Final = 500
+"""Windows that are in memory, and on their way, at once."""
 _MOST_TRIES: Final = 20
 _TAG_SIZE: Final = 6
 """Bytes of a ``Value`` before what it holds, at most."""
@@ -107,37 +110,42 @@ class Shelf:
         SourceError
             If the online store does not answer, or did not take what was written.
         """
-        if self._redis is not None:
-            return self._publish_to_redis(self._redis, view, contract, windows)
+        redis = self._redis
+        with nullcontext() if redis else self._writing():
+            batches = [windows[i : i + _BATCH] for i in range(0, len(windows), _BATCH)]
+            return [
+                outcome
+                for batch in batches
+                for outcome in (
+                    self._publish_to_redis(redis, view, contract, batch)
+                    if redis
+                    else self._publish_through_feast(view, contract, batch)
+                )
+            ]
+
+    def _publish_through_feast(
+        self, view: FeatureView, contract: Contract, windows: Sequence[Prepared]
+    ) -> list[Outcome]:
         feast = self._feast
-        with self._writing():
-            before = self.read(view, [one.symbol for one in windows])
-            outcomes = [_outcome(held, _window(held), one) for held, one in zip(before, windows, strict=True)]
-            changed = [one for one, done in zip(windows, outcomes, strict=True) if done in ("written", "corrected")]
-            text = Value(string_val=contract.text)
-            if changed:
-                with _named(view):
-                    feast.provider.online_write_batch(
-                        feast.config,
-                        view,
-                        [
-                            (
-                                _key(one.symbol),
-                                {PACKED: Value(bytes_val=one.data), CONTRACT: text},
-                                one.window.available_at,
-                                None,
-                            )
-                            for one in changed
-                        ],
-                        None,
-                    )
-                after = self.read(view, [one.symbol for one in changed])
-                lost = [one.symbol for one, held in zip(changed, after, strict=True) if held != one.data]
-                if lost:
-                    raise SourceError(
-                        f"the online store did not take the {view.name} of {', '.join(lost)}; it may drop what has the "
-                        "event timestamp of what it holds"
-                    )
+        before = self.read(view, [one.symbol for one in windows])
+        outcomes = [_outcome(held, _window(held), one) for held, one in zip(before, windows, strict=True)]
+        changed = [one for one, done in zip(windows, outcomes, strict=True) if done in ("written", "corrected")]
+        if not changed:
+            return outcomes
+        text = Value(string_val=contract.text)
+        rows = [
+            (_key(one.symbol), {PACKED: Value(bytes_val=one.data), CONTRACT: text}, one.window.available_at, None)
+            for one in changed
+        ]
+        with _named(view):
+            feast.provider.online_write_batch(feast.config, view, rows, None)
+        after = self.read(view, [one.symbol for one in changed])
+        lost = [one.symbol for one, held in zip(changed, after, strict=True) if held != one.data]
+        if lost:
+            raise SourceError(
+                f"the online store did not take the {view.name} of {', '.join(lost)}; it may drop what has the event "
+                "timestamp of what it holds"
+            )
         return outcomes
 
     def _publish_to_redis(
@@ -241,7 +249,7 @@ def _named(view: FeatureView) -> Iterator[None]:
             raise Busy(f"the online store is locked by another process: {error}") from error
         raise SourceError(f"the online store cannot be used: {error}") from error
     except _redis_error() as error:
-        raise SourceError(f"the online store does not answer: {type(error).__name__}: {error}") from None
+        raise SourceError(f"the online store does not answer: {type(error).__name__}: {masked(str(error))}") from None
 
 
 def _redis_error() -> type[Exception]:
