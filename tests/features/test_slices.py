@@ -34,7 +34,7 @@ def joined(rows: pl.DataFrame, facts: pl.DataFrame, **terms: Any) -> SlicedJoin:
             seen = seen.filter(pl.col("event").dt.convert_time_zone("UTC") <= until)
         return seen.select(columns)
 
-    return SlicedJoin(rows, read, at="at", event="event", values=["x", "name"], **terms)
+    return SlicedJoin(rows, read, facts.schema, at="at", event="event", values=["x", "name"], **terms)
 
 
 @settings(max_examples=300, deadline=None)

@@ -36,7 +36,7 @@ from pydantic import StrictStr, field_validator
 from backsight_features.asof import newest
 from backsight_features.errors import BadInput
 from backsight_features.store import entities, memory, sources
-from backsight_features.store.views import ViewRows
+from backsight_features.store.views import ViewRows, reading
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -286,13 +286,15 @@ def _pull(
     end: datetime | None,
 ) -> pl.DataFrame:
     """Return the columns of the rows of a source between two instants, in microseconds: Feast stores no finer."""
-    rows = sources.scan(config, source)
-    held = rows.collect_schema()
-    absent = [name for name in names if name not in held]
-    if absent:
-        raise BadInput(f"source {source.name!r} has no column {', '.join(map(repr, absent))}")
-    # First the rows: behind an expression, files and row groups could not be skipped.
-    rows = rows.filter(sources.within(held[event], event, start, end)).select(
-        pl.col(name).dt.cast_time_unit("us") if isinstance(held[name], pl.Datetime) else pl.col(name) for name in names
-    )
-    return rows.collect()
+    with reading(f"source {source.name!r}"):
+        rows = sources.scan(config, source)
+        held = rows.collect_schema()
+        absent = [name for name in names if name not in held]
+        if absent:
+            raise BadInput(f"no column {', '.join(map(repr, absent))}; there are {', '.join(held.names())}")
+        # First the rows: behind an expression, files and row groups could not be skipped.
+        rows = rows.filter(sources.within(held[event], event, start, end)).select(
+            pl.col(name).dt.cast_time_unit("us") if isinstance(held[name], pl.Datetime) else pl.col(name)
+            for name in names
+        )
+        return rows.collect()

@@ -40,6 +40,8 @@ class SlicedJoin:
         Keys and instants.
     read : Read
         The facts, the same ones at every call.
+    schema : pl.Schema
+        Of the facts.
     at, event, keys, values, created, ttl, as_known
         As for `as_of`.
     ties : sequence of str
@@ -50,6 +52,7 @@ class SlicedJoin:
         self,
         rows: pl.DataFrame,
         read: Read,
+        schema: pl.Schema,
         *,
         at: str,
         event: str,
@@ -74,7 +77,7 @@ class SlicedJoin:
             dict.fromkeys([*(key for _, key in keys), event, *([created] if created else []), *values])
         )
         self._wide = list(dict.fromkeys([*self._columns, *ties]))
-        self._schema = read(self._wide, None, None).collect_schema()
+        self._schema = schema
         clocks = [rows.schema[at], *(self._schema[name] for name in (event, created) if name)]
         self._unit = unit_of(*clocks)
 

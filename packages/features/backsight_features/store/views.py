@@ -1,6 +1,7 @@
 """One feature view of a retrieval: its source, its columns under their stored names, and what it knew at an instant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -10,13 +11,32 @@ import pyarrow as pa
 from feast import FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from backsight_features.errors import BadInput
+from backsight_features.errors import BadInput, SourceError
 from backsight_features.store import sources
 from backsight_features.store.entities import Entities
 from backsight_features.store.memory import arranged, spilled
 from backsight_features.store.slices import SlicedJoin
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Let errors say what was read.
+
+    Raises
+    ------
+    BadInput
+        What was raised, with the name before it.
+    SourceError
+        If files cannot be read.
+    """
+    try:
+        yield
+    except BadInput as error:
+        raise type(error)(f"{what}: {error}") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
 
 
 class ViewRows:
@@ -60,13 +80,13 @@ class ViewRows:
         ------
         BadInput
             If there is nothing to read, or a column of the keys or instants is absent.
+        SourceError
+            If what there is cannot be read.
         """
-        try:
+        with reading(f"feature view {self._view.name!r}"):
             rows = sources.scan(self._config, self._view.batch_source)
-        except BadInput as error:
-            raise type(error)(f"feature view {self._view.name!r}: {error}") from error
-        self._require(rows, [self.event, *self.keys.values(), *([self.created] if self.created else [])])
-        return rows
+            self._require(rows, [self.event, *self.keys.values(), *([self.created] if self.created else [])])
+            return rows
 
     def known_at(self, asked: Entities, features: Sequence[str], *, as_known: bool, memory: int) -> pa.Table:
         """Return the features, under their stored names, that were known at the instants asked for.
@@ -90,6 +110,8 @@ class ViewRows:
         ------
         BadInput
             If a source, a column or a key cannot be used, or there is no room for temporary files.
+        SourceError
+            If files cannot be read.
         """
         name = self._view.name
         absent = [key for key in self.keys if key not in asked.table.column_names]
@@ -103,12 +125,13 @@ class ViewRows:
         stored = self.scan()
         values = [self._column(feature) for feature in features]
         ties = [self._column(field.name) for field in self._view.features]
-        self._require(stored, values)
         read = partial(self._read, stored, rows[asked.at].min(), rows[asked.at].max())
-        try:
+        with reading(f"feature view {name!r}"):
+            self._require(stored, values)
             join = SlicedJoin(
                 rows,
                 read,
+                stored.collect_schema(),
                 at=asked.at,
                 event=self.event,
                 keys=list(self.keys.items()),
@@ -125,8 +148,6 @@ class ViewRows:
                 return sources.plain(join.whole())
             parts = [spilled(sources.plain(part)) for part in join.slices(memory)]
             return pa.concat_tables(parts) if join.order is None else arranged(parts, join.order)
-        except BadInput as error:
-            raise BadInput(f"feature view {name!r}: {error}") from error
 
     def _column(self, name: str) -> str:
         """Return the stored name of a column that the view may have renamed."""
@@ -147,6 +168,7 @@ class ViewRows:
             # One microsecond of slack on both sides: a datetime drops the nanoseconds.
             end = _shift(last, _MICROSECOND)
             start = _shift(first, -self._view.ttl - _MICROSECOND) if self._view.ttl else None
+        self._require(stored, features)
         kind = stored.collect_schema()[self.event]
         visible = sources.within(kind, self.event, start, end) & sources.within(kind, self.event, since, until)
         return stored.filter(visible).select(features)
@@ -156,10 +178,7 @@ class ViewRows:
         absent = [name for name in names if name not in held]
         if absent:
             where = sources.location(self._config, self._view.batch_source)
-            raise BadInput(
-                f"feature view {self._view.name!r}: no column {', '.join(map(repr, absent))} in {where}; "
-                f"there are {', '.join(held)}"
-            )
+            raise BadInput(f"no column {', '.join(map(repr, absent))} in {where}; there are {', '.join(held)}")
 
 
 def _shift(at: datetime, span: timedelta) -> datetime | None:
