@@ -1,6 +1,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import boto3
 import polars as pl
 import pytest
 from backsight_features import delta
@@ -85,3 +86,11 @@ def test_an_object_store_that_does_not_answer_is_named_without_decoration(s3_roo
         delta.open("s3://no-such-bucket/t")
     assert str(told.value).isascii()
     assert str(told.value).isprintable()
+
+
+def test_the_object_store_refuses_to_write_what_is_there(s3_root: str) -> None:
+    bucket, _, prefix = s3_root.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key=f"{prefix}/probe", IfNoneMatch="*")
+    with pytest.raises(client.exceptions.ClientError, match="PreconditionFailed"):
+        client.put_object(Bucket=bucket, Key=f"{prefix}/probe", IfNoneMatch="*")

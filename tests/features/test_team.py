@@ -41,6 +41,10 @@ def block(language: str, beginning: str) -> str:
     return found
 
 
+STORE = block("python", "import os\nfrom datetime import UTC, datetime\nfrom pathlib")
+READER = block("python", "import os\nfrom datetime import UTC, datetime\n\nfrom backsight_features.online")
+
+
 @dataclass(frozen=True)
 class Desk:
     """A machine of the team: a checkout, a home, and the environment that says where the rest is."""
@@ -96,9 +100,11 @@ def database(postgres_server: str) -> Callable[[], str]:
 def cache(redis_server: Any) -> Iterator[str]:
     """Return Feast's address of Redis, for a user with a password and a database of its own."""
     with redis.Redis(host=redis_server.host, port=redis_server.port) as client:
-        client.acl_setuser("team", enabled=True, passwords=["+cachePassword"], keys=["*"], categories=["+@all"])
+        [rights] = re.findall(r"`ACL SETUSER service on >password (.*?)`", GUIDE)
+        client.execute_command("ACL", "SETUSER", "service", "on", ">cachePassword", *rights.split())
+        client.execute_command("ACL", "SETUSER", "team", "on", ">cachePassword", "~*", "+@all")
         yield f"{redis_server},username=team,password=cachePassword,db=5"
-        client.acl_deluser("team")
+        client.acl_deluser("team", "service")
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +144,14 @@ def stored(desk: Desk, *names: str) -> pl.DataFrame:
     return rows.select(sorted(set(rows.columns) - {"ingested_at"})).sort(pl.all())
 
 
-def online(desk: Desk, folder: Path) -> dict[str, np.ndarray]:
-    """Run the script of the guide; return its window."""
-    file = folder / f"{desk.folder.name}.npz"
+def online(desk: Desk, script: str, folder: Path) -> dict[str, bytes]:
+    """Run a script of the guide; return its window."""
+    file = folder / "window.npz"
     keep = f"\nimport numpy\nnumpy.savez({str(file)!r}, values=window.values, mask=window.mask, ages=window.ages)\n"
-    assert "(48," in desk.do("python", "-c", block("python", "import os") + keep)
+    assert desk.do("python", "-c", script + keep).startswith("(48, ")
     with np.load(file) as held:
-        return dict(held)
+        assert np.isfinite(held["values"]).any()
+        return {name: part.tobytes() for name, part in held.items()}
 
 
 @pytest.mark.slow
@@ -162,10 +169,11 @@ def test_a_team_gets_what_one_alone_gets_to_the_last_bit(
         ours, theirs = stored(desk, "features", f"{kind}_1h"), stored(alone, "features", f"{kind}_1h")
         assert ours.height > 1000
         assert ours.equals(theirs, null_equal=True), kind
-    ours, theirs = online(desk, tmp_path), online(alone, tmp_path)
-    assert ours["values"].shape[0] == 48
-    assert np.isfinite(ours["values"]).any()
-    assert {name: part.tobytes() for name, part in ours.items()} == {k: part.tobytes() for k, part in theirs.items()}
+    window = online(desk, STORE, tmp_path)
+    assert window == online(alone, STORE, tmp_path)
+    reads = desk.environment["BACKSIGHT_REDIS"].replace("username=team", "username=service")
+    service = desk.without("BACKSIGHT_REGISTRY", "BACKSIGHT_TABLES", "AWS_ENDPOINT_URL").but(BACKSIGHT_REDIS=reads)
+    assert window == online(service, READER, tmp_path), "with neither registry nor bucket, and no right to write"
     assert not (desk.folder / "home" / "online" / "online.db").exists()
     assert not (desk.folder / "home" / "lake").exists()
     assert not (desk.folder / "home" / "features").exists()

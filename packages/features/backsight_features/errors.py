@@ -6,7 +6,7 @@
     ├── BadInput                2   fix what was given: a path, a name, an option
     ├── Drifted                 3   a source has another shape than declared: fix the layout
     ├── SourceError             4   a source cannot be read now: try again later
-    ├── Busy                   75   another job holds the lock: try again later
+    ├── Busy                   75   other jobs are writing the same: try again later
     └── NotServable             5   a forecast cannot honestly be made
         ├── Missing                 nothing is stored for the symbol
         ├── Stale                   what is stored is too old
@@ -46,7 +46,7 @@ class SourceError(BacksightError):
 
 
 class Busy(BacksightError):
-    """Another job is writing the same table."""
+    """Other jobs are writing the same."""
 
     exit_code = 75
 
