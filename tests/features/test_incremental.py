@@ -15,10 +15,13 @@ import pytest
 from backsight_features import delta
 from backsight_features.bars import BarSeries
 from backsight_features.build import Built, build
+from backsight_features.identities import identify
 from backsight_features.lake import Lake
 from backsight_features.record import code_version, metadata, records
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
+from backsight_features.spans import Span
+from backsight_features.states import KINDS, Background, states
 from backsight_features.text import Scorer
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
@@ -155,6 +158,23 @@ def test_a_correction_affects_the_rows_that_remember_it(tmp_path: Path, bars_of:
     assert (texts.computed, texts.written, numbers.computed, numbers.written) == (1, 0, 1, 0)
     assert {one.why for one in (market_rows, texts, numbers)} == {f"late facts from {market_rows.first:%FT%TZ}"}
     assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_states_in_a_span_are_those_of_the_whole(seed: int, tmp_path: Path, world: Callable) -> None:
+    append(tmp_path, world(seed, hours=450))
+    facts = Snapshot.take(Lake(tmp_path / "lake"))
+    background = Background.read(facts, Scorer(name="lexicon", revision="1"), identify(facts))
+    whole = {kind: states(kind, facts, SERIES, background) for kind in KINDS}
+    instants = whole["market"]["available_at"].dt.epoch("us").to_numpy()
+    closes = whole["market"]["observed_at"].dt.epoch("us").to_numpy()
+    for first in range(180, 420, 9):
+        span = Span(int(instants[first]), int(instants[first + 5]))
+        for kind, rows in whole.items():
+            part = states(kind, facts, SERIES, background, span, newest=int(closes[first - 1]))
+            assert part.height == 5
+            for column in part.columns:
+                assert (bits(part[column]) == bits(rows[column][first : first + 5])).all(), f"{kind} {column}"
 
 
 def test_a_bar_before_all_others_is_known_from_then_on(tmp_path: Path, bars_of: Callable, walk: Callable) -> None:
