@@ -28,6 +28,8 @@ SECRET = "0123456789"
         ("a:6379,b:6379", "connection string of 2 servers"),
         ("cache:6379,db=0,nonsense=1,password=0123456789", "nonsense"),
         (":6379", "does not begin with host:port"),
+        ("password=0123456789,cache:6379,nonsense=1", "nonsense"),
+        ("cache,password=0123456789", "no online store at cache,password"),
         ("no/such/online.db", "no online store at no/such/online.db.*run `backsight apply`"),
         (Path("localhost:6379"), "no online store at localhost:6379"),
     ],
@@ -39,8 +41,10 @@ def test_what_cannot_be_connected_to_is_said_without_secrets(where: str | Path, 
     assert raised.value.__cause__ is None or SECRET not in str(raised.value.__cause__)
 
 
-def test_a_reader_names_its_server_and_no_secret() -> None:
-    reader = connect(f"cache:6379,db=1,password={SECRET},username=me", project="p")
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_reader_names_its_server_and_no_secret(order: int) -> None:
+    parts = ["cache:6379", "db=1", f"password={SECRET}", "username=me"]
+    reader = connect(",".join(parts[::order]), project="p")
     assert repr(reader) == "Reader(<Redis at cache:6379, project p>)"
 
 

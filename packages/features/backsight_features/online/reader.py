@@ -1,5 +1,6 @@
 """Windows for services: what `Store.online` hands out, without Feast."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from backsight_features.online.packed import PackedWindow, unpack
 from backsight_features.online.redis_shelf import RedisShelf
 from backsight_features.online.sqlite_shelf import SqliteShelf
 
+_SERVER: Final = re.compile(r"[^=/]*:\d+")
 _MOST_SYMBOLS: Final = 10_000
 _MOST_CONTRACTS: Final = 64
 
@@ -36,9 +38,9 @@ def connect(where: str | Path, *, project: str) -> "Reader":
     """
     if isinstance(where, str) and "://" in where:
         raise BadInput("a URL as connection string; Feast's begins with host:port, as in redis:6379,db=0")
-    if isinstance(where, Path) or not where.partition(",")[0].rpartition(":")[2].isdecimal():
-        return Reader(SqliteShelf(Path(where), project))
-    return Reader(RedisShelf(where, project))
+    if isinstance(where, str) and any(_SERVER.fullmatch(part) for part in where.split(",")):
+        return Reader(RedisShelf(where, project))
+    return Reader(SqliteShelf(Path(where), project))
 
 
 def utc(at: datetime) -> datetime:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from backsight_features.errors import BadInput, Busy, Missing, SourceError
+from backsight_features.masking import masked
 from backsight_features.online import contract, packed
 from backsight_features.online.contract import CONTRACT, PACKED
 from backsight_features.online.feast_format import entity_key
@@ -45,7 +46,9 @@ class SqliteShelf:
             )
             self._database.execute("PRAGMA query_only = 1")
         except sqlite3.Error as error:
-            raise BadInput(f"no online store at {path}: {error}; run `backsight apply`") from error
+            # It may be a connection string that names no server.
+            where = masked(str(path))
+            raise BadInput(f"no online store at {where}: {error}; run `backsight apply`") from error
 
     def __repr__(self) -> str:
         return f"<SQLite at {self._path}, project {self._project}>"
