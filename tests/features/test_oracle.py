@@ -95,6 +95,8 @@ class Call:
     """Whether the entity rows have a column named like a feature."""
     as_known: bool
     full: bool
+    memory: str | None
+    """The memory limit; a small one makes the join run in slices of time."""
     renamed: bool
     """Whether the rows hold the keys under other names (join-key maps)."""
 
@@ -127,6 +129,7 @@ def calls(draw: st.DrawFn) -> Call:
         extra=form == "frame" and draw(st.sampled_from([False, False, False, True])),
         as_known=draw(st.booleans()) and all(v.created for v in views),
         full=draw(st.booleans()),
+        memory=draw(st.sampled_from([None] if form == "query" else [None, None, "1B", "2kB"])),
         renamed=draw(st.sampled_from([False, False, True])),
     )
 
@@ -299,6 +302,7 @@ class Project:
 
     def ask(self, call: Call) -> pa.Table:
         """Make the call."""
+        self.store.config.offline_store.memory_limit = call.memory
         views = self.declare(call.views)
         features: Any = [f"v{i}:{name}" for i, names in enumerate(call.asked) for name in names]
         if call.renamed:
@@ -387,7 +391,7 @@ def traits(call: Call, view: View, rows: list[dict[str, Any]], answers: list[dic
     seen += [f"{view.files} of {view.unit}", f"facts in {view.zone}", f"keys {'+'.join(view.keys) or 'none'}"]
     seen += [name for name in ("mapped", "created", "dictionary") if getattr(view, name)]
     seen += [name for name in ("renamed", "full", "as_known", "extra") if getattr(call, name)]
-    seen += [f"{len(call.views)} views", f"{call.key_form} keys"]
+    seen += [f"{len(call.views)} views", f"{call.key_form} keys", f"memory {call.memory}"]
     seen += ["no facts"] * (not view.facts) + ["no rows"] * (not rows)
     seen += ["duplicate rows"] * any(one == other for one, other in itertools.combinations(rows, 2))
     without_limit = oracle.as_of(
@@ -430,6 +434,7 @@ MUST_BE_TRIED = {
     *(f"index {index}" for index in ("range", "reversed", "text", "repeated")),
     *(f"keys {keys}" for keys in ("k", "m", "k+m", "none")),
     *(f"{form} keys" for form in ("plain", "nullable", "object", "category")),
+    *(f"memory {memory}" for memory in (None, "1B", "2kB")),
     *("mapped", "created", "dictionary", "renamed", "full", "as_known", "extra", "1 views", "2 views"),
     *("no facts", "no rows", "duplicate rows", "null key in rows", "null key in facts", "null instant in rows"),
     *("exactly ttl old", "older than ttl", "one unit older than ttl", "before the first fact", "at the very instant"),

@@ -142,6 +142,8 @@ class ViewRows:
                 ttl=self._view.ttl or None,
                 as_known=as_known,
             )
+            if rows.is_empty():
+                return sources.plain(stored.select(values).head(0).collect())
             # Of a view with a ttl only a part is seen; files of other times are not even opened to be counted.
             seen = read([self.event], None, None) if self._view.ttl else stored
             if join.fits(memory, seen.select(pl.len()).collect().item()):
