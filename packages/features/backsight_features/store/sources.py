@@ -71,7 +71,7 @@ def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
     files = _files(Path(path)) if folder else [Path(path)]
     if not files or not files[0].exists():
         raise NoTable(f"no Parquet file at {path}")
-    schemas = [pl.read_parquet_schema(file) for file in files] if len(files) > 1 else []
+    schemas = [pl.Schema(pl.read_parquet_schema(file)) for file in files] if len(files) > 1 else []
     # No globbing: a bracket in a folder's name is a bracket.
     return pl.scan_parquet(
         files,
@@ -106,6 +106,8 @@ def append(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
         target = DeltaTable(path, storage_options=delta.storage_options(path, _options(source)))
         types = pa.schema(target.schema().to_arrow())
         write_deltalake(target, table.cast(types), mode="append")
+    elif "://" in path:
+        raise _unwritable(path)
     elif Path(path).is_dir():
         if any("=" in folder.name for folder in Path(path).iterdir() if folder.is_dir()):
             raise BadInput(
@@ -118,12 +120,20 @@ def append(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
 
 
 def overwrite(config: RepoConfig, source: DataSource, table: pa.Table) -> None:
-    """Make a source hold these rows and no others."""
+    """Make a source hold these rows and no others.
+
+    Raises
+    ------
+    BadInput
+        If it is Parquet on an object store.
+    """
     path = location(config, source)
     if isinstance(source.file_format, DeltaFormat):
         coarse = pa.schema([field.with_type(_microseconds(field.type)) for field in table.schema])
         options = delta.storage_options(path, _options(source))
         write_deltalake(path, table.cast(coarse), mode="overwrite", storage_options=options)
+    elif "://" in path:
+        raise _unwritable(path)
     elif Path(path).is_dir():
         before = list(Path(path).rglob("*.parquet"))
         _write(table, Path(path) / f"part-{uuid.uuid4().hex}.parquet")
@@ -227,6 +237,10 @@ def _wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     if (one.is_signed_integer() and other.is_signed_integer()) or (one.is_float() and other.is_float()):
         return max(one, other, key=_WIDTHS.index)
     return None
+
+
+def _unwritable(path: str) -> BadInput:
+    return BadInput(f"{path}: Parquet on an object store is read only; keep it as a Delta table to write")
 
 
 def _small(kind: pa.DataType) -> pa.DataType:
