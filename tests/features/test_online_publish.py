@@ -184,6 +184,41 @@ def test_a_cluster_is_published_to_through_feast_and_a_dropped_correction_is_an_
     assert connect(where, project=repo.project).window("price_1h", "BTC-USD", at=now).values[-1].tolist() == [3, 1]
 
 
+@pytest.fixture
+def sentinel(tmp_path: Path, redis_server: Any) -> Iterator[str]:
+    """Return where a sentinel listens that watches the server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(
+        f"bind 127.0.0.1\nport {port}\nsentinel monitor mymaster {redis_server.host} {redis_server.port} 1\n"
+    )
+    command = [str(shutil.which("redis-server")), str(settings), "--sentinel"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        try:
+            watching = redis.Redis(host="127.0.0.1", port=port, retry=Retry(ConstantBackoff(0.05), 200))
+            assert watching.ping()
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def test_a_server_behind_sentinels_is_published_to_through_feast(
+    small_repo: Callable[..., Any], sentinel: str, redis_server: Any
+) -> None:
+    repo = small_repo("redis", redis_type="redis_sentinel", connection_string=sentinel)
+    store = repo.store()
+    store.apply()
+    now = T0 + 6 * HOUR
+    for hours, value in ((4, 1.0), (5, 3.0)):
+        repo.one(hours, ret=value)
+        assert outcome(store, now) == "written"
+        assert store.online("price_1h", "BTC-USD", at=now).values[-1].tolist() == [value, 1]
+    direct = connect(str(redis_server), project=repo.project)
+    assert direct.window("price_1h", "BTC-USD", at=now).values[-1].tolist() == [3, 1]
+
+
 def test_a_server_that_is_away_is_an_error(small_repo: Callable[..., Any]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

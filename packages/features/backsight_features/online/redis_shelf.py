@@ -82,7 +82,7 @@ class RedisShelf:
         self._process = os.getpid()
         self._idle: list[Any] = []
         self._fields: dict[str, tuple[bytes, bytes, bytes]] = {}
-        once = {"retry": Retry(NoBackoff(), 1), "decode_responses": False}
+        once = {"retry": Retry(NoBackoff(), 0), "decode_responses": False}
         try:
             # What it returns is typed for two kinds of clients at once.
             self._client: Any = redis.Redis(host=host, port=port, **(settings | once))
