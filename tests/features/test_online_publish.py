@@ -302,3 +302,14 @@ def test_many_symbols_go_in_batches(small_repo: Callable[..., Any], kind: str, m
     with connect(repo.where, project=repo.project) as reader:
         got = reader.windows("price_1h", symbols, at=at, max_age=timedelta(days=1))
     assert np.stack([window.values for window in got]).tobytes() == expected.tobytes()
+
+
+def test_keys_of_another_version_are_refused(small_repo: Callable[..., Any]) -> None:
+    repo = small_repo("redis")
+    settings = repo.folder / "feature_store.yaml"
+    settings.write_text(settings.read_text().replace("serialization_version: 3", "serialization_version: 4"))
+    store = repo.store()
+    store.apply()
+    repo.one(4)
+    with pytest.raises(BadInput, match="entity_key_serialization_version is 4; windows are published with version 3"):
+        outcome(store, T0 + 5 * HOUR)
