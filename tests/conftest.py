@@ -11,10 +11,11 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -319,22 +320,28 @@ def _free_address() -> Address:
         return Address(host="127.0.0.1", port=probe.getsockname()[1])
 
 
+def _as(user: str | None) -> dict[str, Any]:
+    """Return the arguments by which a program runs as another user, or as this one."""
+    if user is None:
+        return {}
+    account = pwd.getpwnam(user)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
 @contextmanager
-def _serving(command: list[str], address: Address, folder: Path, user: str | None = None) -> Iterator[None]:
-    """Run a server until the end of the context; it begins when the server answers."""
+def _serving(command: list[str], ready: Callable[[], bool], folder: Path, user: str | None = None) -> Iterator[None]:
+    """Run a server until the end of the context; it begins when the server is ready."""
     log = folder / "server.log"
-    groups: list[int] | None = None if user is None else []
     with (
         log.open("wb") as output,
-        subprocess.Popen(
-            command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, user=user, group=user, extra_groups=groups
-        ) as server,
+        subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, **_as(user)) as server,
     ):
         try:
             deadline = datetime.now(UTC) + timedelta(minutes=1)
-            while not address.answers():
-                assert server.poll() is None, f"{command[0]} ended: {log.read_text()}"
+            while not ready():
                 assert datetime.now(UTC) < deadline, f"{command[0]} does not answer: {log.read_text()}"
+                with suppress(subprocess.TimeoutExpired):
+                    raise AssertionError(f"{command[0]} ended with {server.wait(timeout=0.05)}: {log.read_text()}")
             yield
         finally:
             # The fast shutdown of PostgreSQL; the others end by it too.
@@ -354,13 +361,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     address = _free_address()
     settings = {"bind": address.host, "port": str(address.port), "save": "", "appendonly": "no"}
     command = [program, *(part for name, value in settings.items() for part in (f"--{name}", value))]
-    with _serving(command, address, tmp_path_factory.mktemp("redis")):
+    with _serving(command, address.answers, tmp_path_factory.mktemp("redis")):
         yield address
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Return the SQLAlchemy URL of an empty PostgreSQL database."""
+    import psycopg
+
     # Debian keeps them out of the search path.
     folders = [*Path("/usr/lib/postgresql").glob("*/bin")]
     program = shutil.which("postgres", path=os.pathsep.join([os.environ["PATH"], *map(str, folders)]))
@@ -379,12 +388,22 @@ def postgres_server() -> Iterator[str]:
         initdb = str(Path(program).with_name("initdb"))
         settings = ["--username=backsight", "--auth=scram-sha-256", "--pwfile=password", "--no-sync", "--encoding=UTF8"]
         subprocess.run(
-            [initdb, "--pgdata=data", *settings], cwd=folder, user=user, check=True, stdout=subprocess.DEVNULL
+            [initdb, "--pgdata=data", *settings], cwd=folder, check=True, stdout=subprocess.DEVNULL, **_as(user)
         )
         options = {"listen_addresses": address.host, "port": address.port, "unix_socket_directories": "", "fsync": 0}
         command = [program, "-D", "data", *(part for item in options.items() for part in ("-c", "{}={}".format(*item)))]
-        with _serving(command, address, folder, user):
-            yield f"postgresql+psycopg://backsight:{password}@{address}/postgres"
+        url = f"postgresql://backsight:{password}@{address}/postgres"
+
+        def ready() -> bool:
+            # It listens before it lets anybody in.
+            try:
+                psycopg.connect(url, connect_timeout=5).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        with _serving(command, ready, folder, user):
+            yield url.replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture(scope="session")
@@ -400,7 +419,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]
         "run_simple(sys.argv[1], int(sys.argv[2]), DomainDispatcherApplication(create_backend_app), threaded=False)"
     )
     command = [sys.executable, "-c", script, address.host, str(address.port)]
-    with _serving(command, address, tmp_path_factory.mktemp("s3")):
+    with _serving(command, address.answers, tmp_path_factory.mktemp("s3")):
         environment = {
             "AWS_ENDPOINT_URL": f"http://{address}",
             "AWS_ACCESS_KEY_ID": "backsight",
