@@ -121,7 +121,8 @@ class Planner:
         return self._came[key]
 
     def _everything(self, series: BarSeries) -> list[Piece]:
-        clocks = bars.clocks(bars.read(self.facts, series), series.grid)
+        stamps = bars.of(self.facts.scan(BARS), series).select("observed_at", "available_at").collect()
+        clocks = bars.clocks(stamps, series.grid)
         cuts = range(_ROWS_AT_ONCE, clocks.height, _ROWS_AT_ONCE)
         starts = [to_us(clocks["available_at"][cut]) for cut in cuts]
         newest = [to_us(clocks["observed_at"][cut - 1]) for cut in cuts]
