@@ -182,7 +182,7 @@ def measure(engine: str, folder: Path, case: Case) -> dict[str, float]:
             retrieve = bare[name](folder, case)
         retrieve()
         seconds: list[float] = []
-        while len(seconds) < 7 and sum(seconds) < 4:
+        while len(seconds) < 5 and sum(seconds) < 2:
             begin = time.perf_counter()
             got = retrieve()
             seconds.append(time.perf_counter() - begin)
@@ -237,7 +237,7 @@ def main() -> None:
             print(json.dumps(measure(chosen.one, chosen.folder, case)))
         return
 
-    rounds = 1 if chosen.quick else 3
+    rounds = 1 if chosen.quick else 2
     sizes = [size for size in SIZES if size <= chosen.largest]
     print(f"{'rows':>9}  {'':<28} {'engine':<24} {'seconds':>9} {'GB':>6} {'x backsight':>12}  {'returned':>9}")
     plain = {}

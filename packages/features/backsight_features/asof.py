@@ -100,11 +100,11 @@ def as_of(
     left, right, count = _numbered(rows, facts, keys)
     held = clocks.with_columns(right).with_row_index("row").drop_nulls(["key", "event"])
     if as_known and created:
-        held = _records(held.drop_nulls("created"), facts.select(ties))
+        held = _records(held.drop_nulls("created"), count, facts.select(ties))
     else:
         held = held.with_columns(known="event")
     line = _Line(held["known"], count)
-    held = _ascending(held.with_columns(line.of_facts(held)).drop("event", "known"), "line")
+    held = _ascending(held.with_columns(line.of_facts(held["key"], held["known"])).drop("event", "known"), "line")
     if not (as_known and created):
         held = _winners(held, "line", facts.select(ties))
     row = line.newest(held, line.of_rows(left, asked))
@@ -182,13 +182,10 @@ class _Line:
         if self._instants is not None:
             self._width = self._instants.len()
 
-    def of_facts(self, held: pl.DataFrame) -> pl.Series:
+    def of_facts(self, key: pl.Series, known: pl.Series) -> pl.Series:
         """Return where the facts lie, as ``line``."""
-        if self._instants is None:
-            place = held["known"] - self._first
-        else:
-            place = self._instants.search_sorted(held["known"]).cast(pl.Int64)
-        return (held["key"] * self._width + place).alias("line")
+        place = known - self._first if self._instants is None else self._instants.search_sorted(known).cast(pl.Int64)
+        return (key * self._width + place).alias("line")
 
     def of_rows(self, key: pl.Series, asked: pl.Series) -> pl.Series:
         """Return where the rows lie; -1 where nothing can be known."""
@@ -243,18 +240,20 @@ def _winners(held: pl.DataFrame, group: str, values: pl.DataFrame) -> pl.DataFra
     return held[pl.concat([uncontested, best]).sort()]
 
 
-def _records(held: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+def _records(held: pl.DataFrame, count: int, values: pl.DataFrame) -> pl.DataFrame:
     """Return the facts that were the newest when they became known, with that instant as ``known``.
 
     A fact is known from ``max(event, created)``. One that comes to be known after a newer one of its key never
     shows; what is left rises in (event, created) with ``known``, so that the last known is also the newest.
     """
-    held = held.sort("key", "event", "created")
-    held = _winners(held.with_columns(instants=pl.struct("key", "event", "created").rle_id()), "instants", values)
-    held = held.with_columns(known=pl.max_horizontal("event", "created")).sort("key", "known", "instants")
+    held = held.with_columns(_Line(held["event"], count).of_facts(held["key"], held["event"])).sort("line", "created")
+    instants = ((held["line"].diff() != 0) | (held["created"].diff() != 0)).fill_null(True).cum_sum()
+    held = _winners(held.with_columns(instants=instants), "instants", values)
+    known = held.select(pl.max_horizontal("event", "created").alias("known")).to_series()
+    held = held.with_columns(known, _Line(known, count).of_facts(held["key"], known)).sort("line", "instants")
     # Of a later key every fact ranks above all of an earlier one, so that the running maximum need not know of keys.
     held = held.filter(pl.col("instants") == pl.col("instants").cum_max())
-    return held.filter(pl.struct("key", "known").rle_id().diff(-1).fill_null(1) != 0)
+    return held.filter(pl.col("line").diff(-1).fill_null(1) != 0)
 
 
 def _numbered(
