@@ -18,7 +18,7 @@ from backsight_features.online.gate import OnlineWindow, Unfit, admit
 from backsight_features.online.packed import PackedWindow
 from backsight_features.online.reader import unpacked, utc
 from backsight_features.store.publishing import Published, PublishedWindow, prepared
-from backsight_features.store.repository import configuration, definitions
+from backsight_features.store.repository import changing, configuration, connect, definitions
 from backsight_features.store.services import Service, look_up
 from backsight_features.store.shelf import Shelf
 from backsight_features.store.sources import NoTable
@@ -54,8 +54,9 @@ class Store:
         """
         contents = definitions(self._repo, self._feast.project)
         registry, project = self._feast.registry, self._feast.project
-        added, removed, _, _ = extract_objects_for_apply_delete(project, registry, contents)
-        self._feast.apply(added, objects_to_delete=removed, partial=False)
+        with changing(self._feast.config):
+            added, removed, _, _ = extract_objects_for_apply_delete(project, registry, contents)
+            self._feast.apply(added, objects_to_delete=removed, partial=False)
         self._services.clear()
         return tuple(sorted(service.name for service in registry.list_feature_services(project)))
 
@@ -318,8 +319,7 @@ class Store:
 
     @cached_property
     def _feast(self) -> FeatureStore:
-        config = configuration(self._repo, {**os.environ, "BACKSIGHT_HOME": str(self._workspace.root.absolute())})
-        return FeatureStore(repo_path=str(config.repo_path), config=config)
+        return connect(configuration(self._repo, {**os.environ, **self._workspace.variables}))
 
     def _service(self, name: str) -> Service:
         """Return a service of the registry, looked up once: a registry that was read from a file does not change."""
