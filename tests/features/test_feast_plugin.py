@@ -332,6 +332,24 @@ def test_errors_name_what_is_wrong_with_the_source(project: Project, facts: pl.D
         project.ask(ask((1, 9)), *ALL)
 
 
+def test_files_of_one_folder_must_agree_on_types(project: Project) -> None:
+    project.view(project.source(FACTS, "folder"))
+    FACTS.cast({"trips": pl.String}).write_parquet(project.folder / "stats.folder" / "9.parquet")
+    with pytest.raises(BadInput, match=r"column 'trips' is String in .*9\.parquet, but Int64 in another file"):
+        project.ask(ask((1, 9)), *ALL)
+
+
+def test_files_of_one_folder_may_differ_in_width_and_nothing_is_known_early(project: Project) -> None:
+    project.view(project.source(FACTS, "folder"))
+    late = rows(driver=[1], event_timestamp=[4], created=[4], trips=[50], rate_y=[0.5]).with_columns(
+        pl.col("event_timestamp").dt.cast_time_unit("ns") + pl.duration(nanoseconds=1), pl.col("trips").cast(pl.Int32)
+    )
+    late.write_parquet(project.folder / "stats.folder" / "9.parquet")
+    assert project.ask(ask((1, 4), (1, 5)), *ALL)["trips"].to_pylist() == [40, 50]
+    changes = project.ask(None, *ALL, start_date=hour(4), end_date=hour(5))
+    assert changes["trips"].to_pylist() == [50]
+
+
 def test_a_source_that_is_not_there_is_named(project: Project) -> None:
     source = project.source(FACTS)
     project.view(source)
