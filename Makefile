@@ -7,7 +7,7 @@ BACKSIGHT := .venv/bin/backsight
 PACKAGES := packages/features packages/ingest packages/model
 
 .DEFAULT_GOAL := demo
-.PHONY: demo journey test check prove bench clean
+.PHONY: demo journey test check prove bench feast-suite clean
 
 .venv/ready: constraints.txt pyproject.toml $(PACKAGES:=/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit("error: backsight needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -67,6 +67,11 @@ prove: .venv/ready
 
 bench: .venv/ready
 	for script in benchmarks/*.py; do $(PY) "$$script" || exit 1; done
+
+# Feast's own tests of offline stores, from a checkout of Feast: make feast-suite FEAST=folder/feast/sdk/python
+feast-suite: .venv/ready
+	PYTHONPATH="$(CURDIR)/tests/feast_suite:$(FEAST)" FULL_REPO_CONFIGS_MODULE=asof_repo_configuration \
+		$(PY) -m pytest "$(FEAST)/tests" --rootdir "$(FEAST)" --integration -m universal_offline_stores
 
 clean:
 	rm -rf .venv build .backsight

@@ -1,6 +1,6 @@
 """A feature repo of two tables and two services in a folder of its own, over facts that a test brings."""
 
-import importlib
+import importlib.util
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,19 @@ import pytest
 from backsight_features.clocks import UTC_US
 from backsight_features.workspace import Workspace
 from deltalake import write_deltalake
+
+_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
+assert _spec
+assert _spec.loader
+_oracle = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_oracle)
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Any:
+    """What a point-in-time join must answer."""
+    return _oracle
+
 
 FEATURES = {"market_1h": ("ret", "vol"), "text_1h": ("sent_y",)}
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
