@@ -1,7 +1,7 @@
 """What a point-in-time join must answer, said in plain Python: every row is held against every fact.
 
-Slow and obvious on purpose: no frames, no sorting, no arithmetic but on whole nanoseconds since 1970 (UTC). Nothing here
-is shared with the code that it judges.
+Slow and obvious on purpose: no frames, no sorting, no arithmetic but on whole nanoseconds since 1970 (UTC). Nothing
+here is shared with the code that it judges.
 """
 
 from typing import Any
