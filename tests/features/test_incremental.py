@@ -365,6 +365,32 @@ def test_a_build_that_was_killed_is_made_good_by_the_next(commits: int, tmp_path
     assert_whole(tmp_path)
 
 
+def test_a_build_from_an_older_state_of_the_lake_puts_nothing_back(tmp_path: Path, world: Callable) -> None:
+    batches = dealt(world(2, hours=300), 3, np.random.default_rng(2), disorder=0.3)
+    older = []
+    for day, batch in enumerate(batches):
+        append(tmp_path, batch, day)
+        older.append(Snapshot.take(Lake(tmp_path / "lake")))
+        make(tmp_path)
+    expected = tables(tmp_path)
+    for facts in (older[0], replace(older[0], versions={**older[2].versions, "news": older[0].versions["news"]})):
+        done = build(facts, tmp_path / "features", [SERIES])
+        assert {(one.why, one.written) for one in done} == {("no new facts", 0)}
+        assert all(frame.equals(expected[name]) for name, frame in tables(tmp_path).items())
+
+
+def test_a_lake_that_was_put_back_is_followed(tmp_path: Path, world: Callable) -> None:
+    batches = dealt(world(2, hours=300), 2, np.random.default_rng(2), disorder=0.05)
+    append(tmp_path, batches[0])
+    shutil.copytree(tmp_path / "lake", tmp_path / "copy")
+    append(tmp_path, batches[1], 1)
+    make(tmp_path)
+    shutil.rmtree(tmp_path / "lake")
+    (tmp_path / "copy").rename(tmp_path / "lake")
+    assert reasons(make(tmp_path)) == {"full"}
+    assert_whole(tmp_path)
+
+
 def test_builds_at_once_do_not_disturb_each_other(tmp_path: Path, world: Callable) -> None:
     facts = world(2, hours=300)
     for day, batch in enumerate(dealt(facts, 2, np.random.default_rng(2), disorder=0.05)):

@@ -10,18 +10,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from backsight_features import bars, delta
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import from_us
-from backsight_features.errors import BadInput
+from backsight_features.errors import BadInput, Busy
 from backsight_features.identities import identities
 from backsight_features.plan import Planner
-from backsight_features.record import Record, code_version, renewed
+from backsight_features.record import Overtaken, Record, code_version, refuse_older, renewed
 from backsight_features.snapshot import Snapshot
 from backsight_features.states import KINDS, Background, Kind, columns, states
 from backsight_features.tables import FeatureTable, Patch, check_columns
 from backsight_features.text import Scorer, choose_scorer
+
+_MOST_OVERTAKEN: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,8 @@ def build(
     Parameters
     ----------
     facts : Snapshot
-        The lake.
+        The lake. Where another build has used a newer state of it meanwhile, the lake is read again: rows are never
+        put back.
     folder : str or Path
         Where the tables are: a folder or a URL.
     series : sequence of BarSeries
@@ -94,6 +98,22 @@ def build(
         If other builds kept writing these tables.
     """
     _check_distinct(series)
+    for _ in range(_MOST_OVERTAKEN):
+        try:
+            return _build(facts, folder, series, scorer, say)
+        except Overtaken:
+            facts = facts.renewed()
+    raise Busy(f"other builds kept using newer facts: overtaken {_MOST_OVERTAKEN} times")
+
+
+def _build(
+    facts: Snapshot,
+    folder: str | Path,
+    series: Sequence[BarSeries],
+    scorer: Scorer | None,
+    say: Callable[[str], None],
+) -> list[Built]:
+    """Do what `build` does from one state of the lake."""
     bars.check(facts, series)
     chosen = choose_scorer(facts, scorer)
     now = Record(
@@ -132,6 +152,8 @@ def _settled(kind: Kind, planner: Planner, folder: str | Path, series: Sequence[
 
     def attempt() -> list[Built]:
         table = FeatureTable.open(folder, name, own)
+        before = [table.records[str(one)] for one in series if str(one) in table.records]
+        refuse_older(planner.facts, planner.now, before)
         built: list[Built] = []
         patches: list[Patch] = []
         for one in series:

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from backsight_features import delta
-from backsight_features.record import Record, metadata, records
+from backsight_features.record import Record, metadata, records, refuse_older
 from backsight_features.sights import SOURCES, VERSIONS, identified
 from backsight_features.snapshot import Snapshot
 
@@ -30,6 +30,8 @@ def identities(facts: Snapshot, folder: str | Path, now: Record) -> pl.DataFrame
 
     Raises
     ------
+    Overtaken
+        If the table follows from newer facts.
     Busy
         If other builds kept writing the table.
     """
@@ -38,6 +40,7 @@ def identities(facts: Snapshot, folder: str | Path, now: Record) -> pl.DataFrame
     def attempt() -> pl.DataFrame:
         handle = delta.ensure(uri, pl.DataFrame(schema=VERSIONS).to_arrow().schema)
         before = records(handle).get(TABLE)
+        refuse_older(facts, now, [] if before is None else [before])
         told = metadata({TABLE: now})
         new = None if before is None or _differs(before, now) else _added(facts, before)
         if before is None or new is None:

@@ -1,7 +1,7 @@
 """What a feature table was built from: a record per bar series, in the metadata of the table's commits."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -10,10 +10,15 @@ from typing import Any, Final, Self
 from deltalake import DeltaTable
 
 from backsight_features import __version__
+from backsight_features.snapshot import Snapshot
 
 _KEY: Final = "backsight.built"
 _LOOKED_BACK: Final = (1, 100, None)
 """Commits to look at, until one has a record: maintenance leaves none."""
+
+
+class Overtaken(Exception):
+    """A table follows from newer facts than were read: what would be written is older. Raised for `build`."""
 
 
 def code_version() -> str:
@@ -45,6 +50,14 @@ class Record:
     ingested_until: datetime | None
     scorer: str
     code: str
+
+    def is_ahead_of(self, other: "Record") -> bool:
+        """Return whether it follows from facts that another has not seen, or from another lake."""
+        return any(
+            seen is not None
+            and (self.ids[name] != other.ids.get(name) or (newest := other.lake.get(name)) is None or newest < seen)
+            for name, seen in self.lake.items()
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -86,6 +99,27 @@ def metadata(records: Records) -> dict[str, str]:
         for one in distinct
     ]
     return {_KEY: json.dumps(groups)}
+
+
+def refuse_older(facts: Snapshot, now: Record, before: Iterable[Record]) -> None:
+    """Refuse to put rows back to an older state of the lake, unless the lake itself was put back.
+
+    Parameters
+    ----------
+    facts : Snapshot
+        What was read.
+    now : Record
+        Of what follows from it.
+    before : iterable of Record
+        Of what is stored.
+
+    Raises
+    ------
+    Overtaken
+        If what is stored is ahead, and the lake is by now.
+    """
+    if any(record.is_ahead_of(now) for record in before) and not facts.is_newest():
+        raise Overtaken
 
 
 def renewed(before: Records, series: Sequence[str], now: Record) -> dict[str, Record]:

@@ -38,6 +38,15 @@ class Snapshot:
         versions = {name: lake.version(table) for name, table in FACTS.items()}
         return cls(lake=lake, versions=versions, ingested_until=ingested_until)
 
+    def renewed(self) -> "Snapshot":
+        """Return the lake as it is now, with the same bound."""
+        return Snapshot.take(self.lake, ingested_until=self.ingested_until)
+
+    def is_newest(self) -> bool:
+        """Return whether the lake is still as it was."""
+        now = self.renewed()
+        return now.versions == self.versions and now.ids() == self.ids()
+
     def scan(self, table: Table) -> pl.LazyFrame:
         """Return all versions of all facts of a table, unordered."""
         handle = self._open(table, self.versions[table.name])
