@@ -34,17 +34,18 @@ class Entities:
     at: str
 
 
-def from_frame(frame: pd.DataFrame) -> Entities:
+def from_frame(frame: object) -> Entities:
     """Return the rows of a pandas frame. Its instant is ``event_timestamp``, or its only timestamp column.
 
     Raises
     ------
     BadInput
-        If a column name occurs twice, or a column cannot be read.
+        If it is no pandas frame, a column name occurs twice, or a column cannot be read.
     """
-    twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
-    if twice:
-        raise BadInput(f"the entity rows have more than one column named {', '.join(twice)}")
+    if not isinstance(frame, pd.DataFrame):
+        kind = f"{type(frame).__module__.split('.')[0]} {type(frame).__name__}"
+        raise BadInput(f"the entity rows are a {kind}; they must be a pandas DataFrame or a query")
+    _refuse_repeated([str(name) for name in frame.columns])
     at = infer_event_timestamp_from_entity_df(dict(zip(frame.columns, frame.dtypes, strict=True)))
     if not pd.api.types.is_datetime64_any_dtype(frame[at]):
         try:
@@ -75,10 +76,12 @@ def from_query(query: str, tables: Callable[[str], pl.LazyFrame], names: Sequenc
     Raises
     ------
     BadInput
-        If the query is no SELECT, or fails, or its rows have no timestamp.
+        If the query is no SELECT, or fails, or a column name occurs twice.
     """
-    known = {name: tables(name).collect().to_arrow() for name in names if name in query}
+    # As in SQL, a name may be written in any case.
+    known = {name: tables(name).collect().to_arrow() for name in names if name.lower() in query.lower()}
     table = run(query, known, memory)
+    _refuse_repeated(table.column_names)
     types = {field.name: field.type.to_pandas_dtype() for field in table.schema if pa.types.is_timestamp(field.type)}
     schema = {name: types.get(name, object) for name in table.column_names}
     at = infer_event_timestamp_from_entity_df(schema)
@@ -119,6 +122,12 @@ def from_range(
     keys_first = [name for name in union.columns if name != _EVENT]
     union = union.select(*keys_first, _EVENT).sort(_EVENT, *keys_first)
     return Entities(table=union.to_arrow(compat_level=pl.CompatLevel.oldest()), at=_EVENT)
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(f"the entity rows have more than one column named {', '.join(twice)}")
 
 
 def _in_utc(table: pa.Table, at: str) -> pa.Table:
