@@ -124,20 +124,21 @@ class ViewRows:
         # Opened once: all that is read of a Delta table is of one version.
         stored = self.scan()
         values = [self._column(feature) for feature in features]
-        ties = [self._column(field.name) for field in self._view.features]
         read = partial(self._read, stored, rows[asked.at].min(), rows[asked.at].max())
         with reading(f"feature view {name!r}"):
             self._require(stored, values)
+            held = stored.collect_schema()
+            # Which row wins must not depend on the features asked for, so all that are stored decide.
+            ties = [column for field in self._view.features if (column := self._column(field.name)) in held]
             join = SlicedJoin(
                 rows,
                 read,
-                stored.collect_schema(),
+                held,
                 at=asked.at,
                 event=self.event,
                 keys=list(self.keys.items()),
                 values=values,
                 created=self.created,
-                # Which row wins must not depend on the features asked for, so all of them decide.
                 ties=ties,
                 ttl=self._view.ttl or None,
                 as_known=as_known,
