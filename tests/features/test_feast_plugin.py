@@ -222,6 +222,8 @@ def test_views_without_entities(project: Project) -> None:
     [
         "SELECT driver, event_timestamp + INTERVAL 1 HOUR AS event_timestamp FROM stats WHERE driver = 2",
         "SELECT 2 AS driver, TIMESTAMP '2024-01-01 03:00:00' AS event_timestamp",
+        "with late as (select * from Stats) select driver, event_timestamp + interval 1 hour as event_timestamp "
+        "from late where driver = 2;",
     ],
 )
 def test_entity_rows_from_a_query(project: Project, query: str) -> None:
@@ -269,6 +271,21 @@ def test_materialize_takes_the_newest_of_each_key(project: Project) -> None:
     assert got["trips"] == [40, 30]
 
 
+@pytest.mark.parametrize("latest", [True, False])
+def test_a_view_without_entities_is_materialized(project: Project, latest: bool) -> None:
+    project.view(project.source(FACTS.drop("driver")), entities=[])
+    project.store.config.materialization_config.pull_latest_features = latest
+    project.store.materialize(hour(0), hour(10))
+    assert project.store.get_online_features(list(ALL), [{"any": 1}]).to_dict()["trips"] == [40]
+
+
+def test_batches_are_written_under_the_names_of_the_source(project: Project) -> None:
+    project.view(project.source(FACTS.rename({"trips": "n"}), field_mapping={"n": "trips"}))
+    more = rows(driver=[1], event_timestamp=[7], created=[7], n=[70], rate_y=[0.7])
+    project.store.write_to_offline_store("stats", more.to_pandas())
+    assert project.ask(ask((1, 9), (1, 6)), *ALL)["trips"].to_pylist() == [70, 40]
+
+
 @pytest.mark.parametrize("kind", ["delta", "parquet", "folder"])
 def test_written_batches_are_read_back(project: Project, kind: str) -> None:
     project.view(project.source(FACTS, kind))
@@ -309,9 +326,11 @@ def test_a_saved_dataset_is_read_back_and_not_overwritten_unasked(project: Proje
         (ask(("x", 9)), "'stats': key 'driver' is String, but 'driver' in the facts is Int64"),
         (ask((1, 9), trips=[0]), "'stats': column 'trips' would occur twice"),
         (ask((1, 9)).assign(event_timestamp="soon"), "'event_timestamp' of the entity rows holds no timestamps"),
+        ("SELECT 1 AS driver, 2 AS driver, now() AS at", "the entity rows have more than one column named driver"),
+        (pl.DataFrame({"driver": [1]}), "the entity rows are a polars DataFrame; they must be a pandas DataFrame"),
     ],
 )
-def test_errors_name_what_is_wrong_with_the_rows(project: Project, entities: pd.DataFrame, message: str) -> None:
+def test_errors_name_what_is_wrong_with_the_rows(project: Project, entities: Any, message: str) -> None:
     project.view(project.source(FACTS))
     with pytest.raises(BadInput, match=message):
         project.ask(entities, *ALL)

@@ -203,14 +203,12 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         """Return the newest row of every key whose instant lies in ``[start_date, end_date]``."""
         keys = [key for key in join_key_columns if key != DUMMY_ENTITY_ID]
         clocks = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        names = list(dict.fromkeys([*keys, *feature_name_columns, *clocks]))
 
         def run() -> pa.Table:
+            names = [*keys, *feature_name_columns, *clocks]
             rows = _pull(config, data_source, names, timestamp_field, start_date, end_date)
             latest = newest(rows, event=timestamp_field, keys=keys, created=created_timestamp_column or None)
-            if not keys:
-                latest = latest.with_columns(pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID))
-            return sources.plain(latest)
+            return _pulled(latest, keys)
 
         return AsofRetrievalJob(run, config)
 
@@ -228,10 +226,10 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         """Return every row whose instant lies in ``[start_date, end_date]``; a bound that is None bounds nothing."""
         keys = [key for key in join_key_columns if key != DUMMY_ENTITY_ID]
         clocks = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        names = list(dict.fromkeys([*keys, *feature_name_columns, *clocks]))
 
         def run() -> pa.Table:
-            return sources.plain(_pull(config, data_source, names, timestamp_field, start_date, end_date))
+            names = [*keys, *feature_name_columns, *clocks]
+            return _pulled(_pull(config, data_source, names, timestamp_field, start_date, end_date), keys)
 
         return AsofRetrievalJob(run, config)
 
@@ -245,6 +243,9 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         """Append rows to the source of a view, all or none."""
         if feature_view.batch_source is None:
             raise BadInput(f"feature view {feature_view.name!r} has no batch source to write to")
+        # Feast hands over the rows under the names of the view.
+        stored = {new: old for old, new in (feature_view.batch_source.field_mapping or {}).items()}
+        table = table.rename_columns([stored.get(name, name) for name in table.column_names])
         try:
             sources.append(config, feature_view.batch_source, table)
         except (BadInput, pa.ArrowInvalid) as error:
@@ -295,6 +296,11 @@ def _pull(
         # First the rows: behind an expression, files and row groups could not be skipped.
         rows = rows.filter(sources.within(held[event], event, start, end)).select(
             pl.col(name).dt.cast_time_unit("us") if isinstance(held[name], pl.Datetime) else pl.col(name)
-            for name in names
+            for name in dict.fromkeys(names)
         )
         return rows.collect()
+
+
+def _pulled(rows: pl.DataFrame, keys: list[str]) -> pa.Table:
+    """Return what was pulled; rows of a view without entities have the key under which Feast keeps them online."""
+    return sources.plain(rows if keys else rows.with_columns(pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID)))
