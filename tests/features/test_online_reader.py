@@ -66,6 +66,15 @@ def test_a_server_that_does_not_answer_is_an_error_in_time(silent: int) -> None:
     assert (limits["socket_timeout"], limits["socket_connect_timeout"]) == (0.05, 2.0)
 
 
+def test_a_server_that_does_not_answer_is_an_error_of_the_store_in_time(
+    silent: int, small_repo: Callable[..., Any]
+) -> None:
+    store = small_repo("redis", connection_string=f"127.0.0.1:{silent},socket_timeout=0.05").store()
+    store.apply()
+    with pytest.raises(SourceError, match=rf"Redis at 127.0.0.1:{silent}: Timeout"):
+        store.online("price_1h", "A", at=AT)
+
+
 def test_a_server_that_is_not_there_is_an_error() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from backsight_features.errors import BadInput, Busy, HeaderMismatch, Missing, SourceError
 from backsight_features.masking import masked
 from backsight_features.online.contract import CONTRACT, PACKED, Contract
-from backsight_features.online.feast_format import ENTITY_KEY_VERSION, bytes_in, bytes_value, string_value
+from backsight_features.online.feast_format import ENTITY_KEY_VERSION, bytes_in, bytes_value, encoded, string_value
 from backsight_features.online.packed import HEADER_SIZE, PackedWindow, unpack
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
 
@@ -72,7 +72,7 @@ class Shelf:
         self._feast = feast
         self._folder = folder
 
-    def read(self, view: FeatureView, symbols: Sequence[str]) -> list[bytes | None]:
+    def read(self, view: FeatureView, symbols: Sequence[str]) -> list[bytes | memoryview | None]:
         """Return the packed window of every symbol, or None where there is none, at once.
 
         Raises
@@ -82,8 +82,11 @@ class Shelf:
         Busy
             If another process holds the database.
         SourceError
-            If Redis does not answer.
+            If Redis does not answer, one server within 2 seconds.
         """
+        if self._redis:
+            # Feast's client waits for a server that hangs for ever, and seconds for one that is away.
+            return [_held(value) for value in self._redis.read(self._name(view), symbols)]
         feast = self._feast
         with _named(view):
             try:
@@ -151,7 +154,7 @@ class Shelf:
     def _publish_to_redis(
         self, redis: RedisShelf, view: FeatureView, contract: Contract, windows: Sequence[Prepared]
     ) -> list[Outcome]:
-        name = compute_versioned_name(view, self._feast.config.registry.enable_online_feature_view_versioning)
+        name = self._name(view)
         text = string_value(contract.text)
         outcomes: dict[str, Outcome] = {}
         waiting = list(windows)
@@ -183,6 +186,10 @@ class Shelf:
             if not waiting:
                 return [outcomes[one.symbol] for one in windows]
         raise Busy(f"other processes keep replacing {', '.join(one.symbol for one in waiting)}; try again later")
+
+    def _name(self, view: FeatureView) -> str:
+        """Return the name of a view in Redis."""
+        return str(compute_versioned_name(view, self._feast.config.registry.enable_online_feature_view_versioning))
 
     @cached_property
     def _redis(self) -> RedisShelf | None:
@@ -267,4 +274,4 @@ class _Never(Exception):
 
 @cache
 def _key(symbol: str) -> EntityKey:
-    return EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=symbol)])
+    return EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=encoded(symbol).decode())])
