@@ -228,3 +228,16 @@ def test_a_service_that_changed_is_noticed_by_a_reader_that_goes_on(small_repo: 
         changed.publish("price_1h", length=2, at=at)
         with pytest.raises(Stale, match="ret became known"):
             reader.window("price_1h", "A", at=at + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_symbols_that_cannot_be_are_refused(small_repo: Callable[..., Any], kind: str) -> None:
+    repo = small_repo(kind)
+    store = repo.store()
+    store.apply()
+    with connect(repo.where, project=repo.project) as reader:
+        for door in (store.online, reader.window):
+            with pytest.raises(BadInput, match="surrogates not allowed"):
+                door("price_1h", "BTC-\udcff", at=T0)
+        with pytest.raises(BadInput, match="it must be a list"):
+            reader.windows("price_1h", "BTC-USD", at=T0)

@@ -9,7 +9,7 @@ from typing import Final
 
 import mmh3
 
-from backsight_features.errors import HeaderMismatch
+from backsight_features.errors import BadInput, HeaderMismatch
 
 ENTITY_KEY_VERSION: Final = 3
 """The serialization of entity keys that this module knows, ``entity_key_serialization_version`` of a feature repo."""
@@ -24,9 +24,23 @@ _JOIN_KEY: Final = b"symbol"
 _PREFIX: Final = struct.pack("<III", 1, _STRING, len(_JOIN_KEY)) + _JOIN_KEY + struct.pack("<I", _STRING)
 
 
+def encoded(symbol: str) -> bytes:
+    """Return a symbol in UTF-8.
+
+    Raises
+    ------
+    BadInput
+        If it has none: Python keeps bytes of a command line that are no UTF-8 as half characters.
+    """
+    try:
+        return symbol.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"symbol {symbol!r} is no text: {error.reason}") from error
+
+
 def entity_key(symbol: str) -> bytes:
-    """Return the key of the entity whose join key ``symbol`` has this value."""
-    text = symbol.encode()
+    """Return the key of the entity whose join key ``symbol`` has this value; errors as in `encoded`."""
+    text = encoded(symbol)
     return _PREFIX + _LENGTH.pack(len(text)) + text
 
 

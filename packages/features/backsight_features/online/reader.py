@@ -143,9 +143,11 @@ class Reader:
         SourceError, Busy
             If the online store does not answer now.
         BadInput
-            If the instant has no time zone or there are too many symbols.
+            If the instant has no time zone, there are too many symbols, or there is one text in place of many.
         """
         at = utc(at)
+        if isinstance(symbols, str):
+            raise BadInput(f"symbols is the text {symbols!r}; it must be a list, or ask for one with `window`")
         if len(symbols) > _MOST_SYMBOLS:
             raise BadInput(f"{len(symbols)} symbols at once; {_MOST_SYMBOLS} are read at most")
         view = window_view_name(service)
