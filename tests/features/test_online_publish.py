@@ -13,10 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 import redis
+from backsight_features import delta
 from backsight_features.errors import BadInput, SourceError
 from backsight_features.online import connect
 from backsight_features.online.feast_format import bytes_value, entity_key, hash_field, stamp_field
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
+from backsight_features.record import Record, metadata
 from deltalake import DeltaTable
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
@@ -283,6 +285,34 @@ def test_a_symbol_that_ended_long_ago_is_left_as_it_is_and_facts_that_all_did_ar
         assert late.windows[-1].observed_at >= T0 + 90 * HOUR
     with pytest.raises(BadInput, match="no features known at 1990-01-01"):
         store.publish("price_1h", length=4, at=datetime(1990, 1, 1, tzinfo=UTC))
+
+
+def test_a_symbol_that_was_built_and_went_silent_is_named(small_repo: Callable[..., Any]) -> None:
+    repo = small_repo("sqlite")
+    store = repo.store()
+    store.apply()
+    states = repo.states("A", "B", hours=100)
+    repo.write(states.filter((pl.col("symbol") == "B") | (pl.col("available_at") < T0 + 10 * HOUR)))
+    assert store.publish("price_1h", length=4, at=T0 + 90 * HOUR).silent == ()
+    record = Record(lake={}, ids={}, ingested_until=None, scorer="", code="")
+    for name in ("market_1h", "text_1h"):
+        table = DeltaTable(str(repo.workspace.root / "features" / name))
+        series = dict.fromkeys([f"bitstamp:{symbol}:1h" for symbol in "AB"], record)
+        delta.append(table, pl.from_arrow(table.to_pyarrow_table()).clear(), metadata=metadata(series))
+    published = store.publish("price_1h", length=4, at=T0 + 90 * HOUR)
+    assert [window.symbol for window in published.windows] == ["B"]
+    assert published.silent == ("A",)
+    assert store.publish("price_1h", length=4, at=T0 + 10 * HOUR).silent == ()
+
+
+@pytest.mark.parametrize("length", [0, -1, 10**9, 10**15])
+def test_a_length_that_cannot_be_is_refused(small_repo: Callable[..., Any], length: int) -> None:
+    repo = small_repo("sqlite")
+    store = repo.store()
+    store.apply()
+    repo.one(4)
+    with pytest.raises(BadInput, match=f"a window of length {length}; it must be from 1 to 1000000"):
+        store.publish("price_1h", length=length, at=T0 + 5 * HOUR)
 
 
 @KINDS

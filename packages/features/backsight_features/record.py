@@ -91,6 +91,11 @@ def records(table: DeltaTable) -> dict[str, Record]:
     return {}
 
 
+def symbols_built(table: DeltaTable) -> set[str]:
+    """Return the symbols that builds gave rows of a feature table to, without a look at the rows."""
+    return {bars.split(":")[1] for bars in records(table)}
+
+
 def metadata(records: Records) -> dict[str, str]:
     """Return what a commit is to carry so that `records` finds these: all of them, in every commit."""
     distinct = list({json.dumps(record.to_json(), sort_keys=True): record for record in records.values()}.values())

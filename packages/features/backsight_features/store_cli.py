@@ -62,8 +62,11 @@ def publish(workspace: Workspace, repo: Path, service: str, length: int, at: str
                 }
                 for window in published.windows
             ],
+            "silent": published.silent,
         }
         click.echo(json.dumps(document))
     else:
         for window in published.windows:
             click.echo(f"{window.symbol}: {window.outcome}, newest bar closed {window.observed_at:%Y-%m-%d %H:%M} UTC")
+        for symbol in published.silent:
+            click.echo(f"{symbol}: silent, nothing became known for {length} slots; left as it is")

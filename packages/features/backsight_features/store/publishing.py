@@ -44,12 +44,16 @@ class Published:
         The instant as of which the windows were made.
     windows : tuple of PublishedWindow
         One per symbol, ordered by symbol.
+    silent : tuple of str
+        Symbols that were built, but of which nothing became known for L slots, as others went on: what is online of
+        them, if anything, was left as it is. Ordered.
     """
 
     service: str
     length: int
     at: datetime
     windows: tuple[PublishedWindow, ...]
+    silent: tuple[str, ...] = ()
 
 
 def prepared(windows: Windows, contract: Contract) -> list[Prepared]:

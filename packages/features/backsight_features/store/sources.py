@@ -59,13 +59,10 @@ def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
         If the files of a folder do not agree on the type of a column.
     """
     path = location(config, source)
-    options = delta.storage_options(path, _options(source))
     if isinstance(source.file_format, DeltaFormat):
-        table = delta.open(path, options=options)
-        if table is None:
-            raise NoTable(f"no Delta table at {path}")
-        return delta.scan(table)
+        return delta.scan(table(config, source))
     if "://" in path:
+        options = delta.storage_options(path, _options(source))
         return pl.scan_parquet(path, storage_options=options, missing_columns="insert")
     folder = Path(path).is_dir()
     files = _files(Path(path)) if folder else [Path(path)]
@@ -81,6 +78,21 @@ def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
         missing_columns="insert",
         cast_options=_WIDENING,
     )
+
+
+def table(config: RepoConfig, source: DataSource) -> DeltaTable:
+    """Return the Delta table of a source.
+
+    Raises
+    ------
+    NoTable
+        If there is none.
+    """
+    path = location(config, source)
+    found = delta.open(path, options=delta.storage_options(path, _options(source)))
+    if found is None:
+        raise NoTable(f"no Delta table at {path}")
+    return found
 
 
 def columns(config: RepoConfig, source: DataSource) -> pa.Schema:

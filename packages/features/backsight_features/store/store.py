@@ -10,6 +10,7 @@ from typing import Final, overload
 
 import polars as pl
 from feast import FeatureStore, FeatureView
+from feast.data_format import DeltaFormat
 from feast.repo_operations import extract_objects_for_apply_delete
 
 from backsight_features.clocks import UTC_US, utc_now
@@ -17,15 +18,19 @@ from backsight_features.errors import BadInput, Missing
 from backsight_features.online.gate import OnlineWindow, Unfit, admit
 from backsight_features.online.packed import PackedWindow
 from backsight_features.online.reader import unpacked, utc
+from backsight_features.record import symbols_built
 from backsight_features.store.publishing import Published, PublishedWindow, prepared
 from backsight_features.store.repository import changing, configuration, connect, definitions
 from backsight_features.store.services import Service, look_up
 from backsight_features.store.shelf import Shelf
-from backsight_features.store.sources import NoTable
+from backsight_features.store.sources import NoTable, table
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_SLOTS: Final = 1_000_000
+_MOST_NAMED: Final = 20
+"""Symbols that an error lists."""
 
 
 class Store:
@@ -190,7 +195,7 @@ class Store:
         of the same instants with other content replaces it. Safe to repeat, and to break off.
 
         Only the end of the tables is read. A symbol of which nothing became known in the last L slots, while something
-        became known of another, has no new window and is left as it is.
+        became known of another, has no new window and is left as it is; `Published.silent` names those that were built.
 
         Parameters
         ----------
@@ -206,11 +211,13 @@ class Store:
         Busy
             If another process is publishing to an online store other than Redis.
         BadInput
-            If nothing was known at the instant.
+            If nothing was known at the instant, or the length is not between 1 and 1,000,000.
         SourceError
             If the online store does not answer, or did not take what was written.
         """
         at = utc(at or utc_now())
+        if not 1 <= length <= _MOST_SLOTS:
+            raise BadInput(f"a window of length {length}; it must be from 1 to {_MOST_SLOTS}")
         known = self._service(service)
         contract = replace(known.contract, length=length)
         grid = self._tail(service, contract.timeframe * length, at)
@@ -225,6 +232,8 @@ class Store:
             features=contract.features,
         )
         ready = prepared(cut, contract)
+        sources = [view.batch_source for view in known.views if isinstance(view.batch_source.file_format, DeltaFormat)]
+        built = {symbol for source in sources for symbol in symbols_built(table(self._feast.config, source))}
         outcomes = self._shelf.publish(known.window_view, contract, ready)
         return Published(
             service=service,
@@ -239,6 +248,7 @@ class Store:
                 )
                 for one, outcome in zip(ready, outcomes, strict=True)
             ),
+            silent=tuple(sorted(built - set(asked["symbol"]))),
         )
 
     @overload
@@ -371,9 +381,14 @@ class Store:
             symbols = self.instants(service)["symbol"].unique().sort()
         except BadInput:
             return "publish it first"
-        return f"symbols with features: {', '.join(symbols)}"
+        return f"symbols with features: {_names(symbols)}"
 
 
 def _unknown(symbols: set[str], grid: pl.DataFrame) -> BadInput:
     known = grid["symbol"].unique().sort()
-    return BadInput(f"no features of {', '.join(sorted(symbols))}; there are {', '.join(known) or 'none'}")
+    return BadInput(f"no features of {_names(sorted(symbols))}; there are {_names(known) or 'none'}")
+
+
+def _names(symbols: Sequence[str] | pl.Series) -> str:
+    more = len(symbols) - _MOST_NAMED
+    return ", ".join(symbols[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
