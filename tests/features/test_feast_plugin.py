@@ -325,6 +325,10 @@ def test_a_saved_dataset_is_read_back_and_not_overwritten_unasked(project: Proje
         (ask((1, 9)).rename(columns={"driver": "who"}), "'stats': the entity rows lack the join key 'driver'"),
         (ask(("x", 9)), "'stats': key 'driver' is String, but 'driver' in the facts is Int64"),
         (ask((1, 9), trips=[0]), "'stats': column 'trips' would occur twice"),
+        (
+            ask((1, 9)).assign(event_timestamp=1704067200),
+            "'event_timestamp' of the entity rows is int64; an instant must",
+        ),
         (ask((1, 9)).assign(event_timestamp="soon"), "'event_timestamp' of the entity rows holds no timestamps"),
         ("SELECT 1 AS driver, 2 AS driver, now() AS at", "the entity rows have more than one column named driver"),
         (pl.DataFrame({"driver": [1]}), "the entity rows are a polars DataFrame; they must be a pandas DataFrame"),

@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from backsight_features.errors import BadInput, SourceError
+from deltalake import write_deltalake
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS = pd.DataFrame({"key": [1], "event_timestamp": [T0]})
@@ -79,3 +80,25 @@ def test_a_folder_that_disappears_before_the_result_is_asked_for(store: feast.Fe
     shutil.move(tmp_path / "facts.parquet", tmp_path / "elsewhere.parquet")
     with pytest.raises(BadInput, match="feature view 'view': no Parquet file"):
         job.to_arrow()
+
+
+def test_a_delta_table_that_cannot_be_read_names_the_view_and_why(store: feast.FeatureStore, tmp_path: Path) -> None:
+    facts = pl.read_parquet(tmp_path / "facts.parquet")
+    mapping = {"delta.columnMapping.mode": "name", "delta.minReaderVersion": "2", "delta.minWriterVersion": "5"}
+    write_deltalake(tmp_path / "mapped", facts, configuration=mapping)
+    write_deltalake(tmp_path / "damaged", facts)
+    (tmp_path / "damaged" / "_delta_log" / f"{0:020}.json").write_text("damaged")
+    for name, cause in (("mapped", "column mapping"), ("damaged", "Json error")):
+        source = feast.FileSource(
+            name=name, path=name, timestamp_field="at", file_format=feast.data_format.DeltaFormat()
+        )
+        view = feast.FeatureView(
+            name=f"{name}_view",
+            entities=[store.get_entity("key")],
+            schema=[feast.Field(name="a", dtype=feast.types.Int64)],
+            source=source,
+        )
+        store.apply([view])
+        with pytest.raises(SourceError, match=f"'{name}_view' cannot be read: .*{cause}") as error:
+            store.get_historical_features(ROWS, [f"{name}_view:a"]).to_arrow()
+        assert "<unknown>" not in str(error.value)

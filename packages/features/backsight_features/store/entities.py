@@ -48,6 +48,8 @@ def from_frame(frame: object) -> Entities:
     _refuse_repeated([str(name) for name in frame.columns])
     at = infer_event_timestamp_from_entity_df(dict(zip(frame.columns, frame.dtypes, strict=True)))
     if not pd.api.types.is_datetime64_any_dtype(frame[at]):
+        if pd.api.types.is_numeric_dtype(frame[at]):
+            raise BadInput(f"column {at!r} of the entity rows is {frame[at].dtype}; an instant must be a timestamp")
         try:
             frame = frame.assign(**{at: pd.to_datetime(frame[at], utc=True)})
         except (ValueError, TypeError) as error:

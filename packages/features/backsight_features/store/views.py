@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 from feast import FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
 
@@ -35,8 +36,10 @@ def reading(what: str) -> Iterator[None]:
         yield
     except BadInput as error:
         raise type(error)(f"{what}: {error}") from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
+    except (pl.exceptions.PolarsError, DeltaError, OSError) as error:
+        # delta-rs adds the frames of its own stack, without names.
+        cause = str(error).partition("\n   0: <unknown>")[0]
+        raise SourceError(f"{what} cannot be read: {' '.join(cause.split())}") from error
 
 
 class ViewRows:
