@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from backsight_features.bars import BarSeries
-from backsight_features.build import build
+from backsight_features.building.build import build
 from backsight_features.clocks import UTC_US
 from backsight_features.lake import Lake
 from backsight_features.schemas import BARS, MACRO, NEWS, SCORES, Table

@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features.bars import BarSeries
+from backsight_features.building.identities import identify
+from backsight_features.building.states import CLOCKS, KINDS, Background, states
 from backsight_features.clocks import utc_now
 from backsight_features.errors import Missing
-from backsight_features.identities import identify
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
-from backsight_features.states import CLOCKS, KINDS, Background, states
 from backsight_features.text import choose_scorer
 from backsight_features.windows import Windows, windows
 from backsight_features.workspace import Workspace

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from backsight_features import macro, market, text
 from backsight_features.bars import BarSeries
-from backsight_features.build import build
 from backsight_features.build_cli import build as build_command
+from backsight_features.building.build import build
+from backsight_features.building.record import Record, code_version, records
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
-from backsight_features.record import Record, code_version, records
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from backsight_features import macro
 from backsight_features.bars import BarSeries
-from backsight_features.build import build
-from backsight_features.identities import identify
+from backsight_features.building.build import build
+from backsight_features.building.identities import identify
+from backsight_features.building.states import CLOCKS, KINDS, Background, states
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
 from backsight_features.snapshot import Snapshot
-from backsight_features.states import CLOCKS, KINDS, Background, states
 from backsight_features.text import Scorer
 
 Frames = Mapping[str, pl.DataFrame]

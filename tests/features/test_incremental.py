@@ -14,14 +14,14 @@ import polars as pl
 import pytest
 from backsight_features import delta
 from backsight_features.bars import BarSeries
-from backsight_features.build import Built, build
-from backsight_features.identities import identify
+from backsight_features.building.build import Built, build
+from backsight_features.building.identities import identify
+from backsight_features.building.record import code_version, metadata, records
+from backsight_features.building.states import KINDS, Background, states
 from backsight_features.lake import Lake
-from backsight_features.record import code_version, metadata, records
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import Span
-from backsight_features.states import KINDS, Background, states
 from backsight_features.text import Scorer
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
@@ -318,7 +318,7 @@ import sys
 from pathlib import Path
 from backsight_features import delta
 from backsight_features.bars import BarSeries
-from backsight_features.build import build
+from backsight_features.building.build import build
 from backsight_features.lake import Lake
 from backsight_features.snapshot import Snapshot
 

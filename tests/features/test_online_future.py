@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features.bars import BarSeries
-from backsight_features.build import build
+from backsight_features.building.build import build
 from backsight_features.clocks import UTC_US
 from backsight_features.lake import Lake
 from backsight_features.online import connect

@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 import redis
 from backsight_features import delta
+from backsight_features.building.record import Record, metadata
 from backsight_features.errors import BadInput, SourceError
 from backsight_features.online import connect
 from backsight_features.online.feast_format import bytes_value, entity_key, hash_field, stamp_field
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
-from backsight_features.record import Record, metadata
 from deltalake import DeltaTable
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry

@@ -8,10 +8,10 @@ from statistics import fmean
 import numpy as np
 import polars as pl
 import pytest
+from backsight_features.building.identities import identify
 from backsight_features.clocks import UTC_US
 from backsight_features.decay import HORIZON, bucket_length
 from backsight_features.errors import BadInput
-from backsight_features.identities import identify
 from backsight_features.lake import Lake
 from backsight_features.schemas import NEWS, POSTS, SCORES
 from backsight_features.sights import Texts, first_sights, identified

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features.bars import BarSeries
-from backsight_features.build import build
+from backsight_features.building.build import build
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
 from backsight_features.schemas import BARS

@@ -33,7 +33,7 @@ def build(workspace: Workspace, names: tuple[str, ...], scorer_name: str | None,
     from dataclasses import asdict
 
     from backsight_features.bars import BarSeries
-    from backsight_features.build import build as build_tables
+    from backsight_features.building.build import build as build_tables
     from backsight_features.lake import Lake
     from backsight_features.snapshot import Snapshot
     from backsight_features.text import Scorer

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 from backsight_features import delta
 from backsight_features.bars import BarSeries
+from backsight_features.building.record import Record, records
+from backsight_features.building.states import KINDS
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
-from backsight_features.record import Record, records
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
-from backsight_features.states import KINDS
 from deltalake import DeltaTable
 
 

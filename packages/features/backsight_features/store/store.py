@@ -13,12 +13,12 @@ from feast import FeatureStore, FeatureView
 from feast.data_format import DeltaFormat
 from feast.repo_operations import extract_objects_for_apply_delete
 
+from backsight_features.building.record import symbols_built
 from backsight_features.clocks import UTC_US, utc_now
 from backsight_features.errors import BadInput, Missing
 from backsight_features.online.gate import OnlineWindow, Unfit, admit
 from backsight_features.online.packed import PackedWindow
 from backsight_features.online.reader import unpacked, utc
-from backsight_features.record import symbols_built
 from backsight_features.store.publishing import Published, PublishedWindow, prepared
 from backsight_features.store.repository import changing, configuration, connect, definitions
 from backsight_features.store.services import Service, look_up

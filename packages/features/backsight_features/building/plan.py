@@ -8,14 +8,14 @@ import polars as pl
 
 from backsight_features import bars, macro, text
 from backsight_features.bars import BarSeries
+from backsight_features.building.record import Record
+from backsight_features.building.states import READS, Background, Kind, memory
+from backsight_features.building.tables import FeatureTable
 from backsight_features.clocks import to_us
-from backsight_features.record import Record
 from backsight_features.schemas import BARS, MACRO, SCORES, Table
 from backsight_features.sights import SOURCES, identified
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import FOREVER, Span, united
-from backsight_features.states import READS, Background, Kind, memory
-from backsight_features.tables import FeatureTable
 
 _ROWS_AT_ONCE: Final = 500_000
 """A whole table is computed in pieces of so many rows, to spare memory."""

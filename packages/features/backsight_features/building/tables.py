@@ -10,9 +10,9 @@ import polars as pl
 from deltalake import DeltaTable
 
 from backsight_features import delta
+from backsight_features.building.record import Records, metadata, records
 from backsight_features.clocks import from_us, to_us
 from backsight_features.errors import BadInput
-from backsight_features.record import Records, metadata, records
 from backsight_features.rolling import BoolArray, IntArray
 from backsight_features.spans import FOREVER, Span
 

@@ -14,14 +14,14 @@ from typing import Final
 
 from backsight_features import bars, delta
 from backsight_features.bars import BarSeries
+from backsight_features.building.identities import identities
+from backsight_features.building.plan import Planner
+from backsight_features.building.record import Overtaken, Record, code_version, refuse_older, renewed
+from backsight_features.building.states import KINDS, Background, Kind, columns, states
+from backsight_features.building.tables import FeatureTable, Patch, check_columns
 from backsight_features.clocks import from_us
 from backsight_features.errors import BadInput, Busy
-from backsight_features.identities import identities
-from backsight_features.plan import Planner
-from backsight_features.record import Overtaken, Record, code_version, refuse_older, renewed
 from backsight_features.snapshot import Snapshot
-from backsight_features.states import KINDS, Background, Kind, columns, states
-from backsight_features.tables import FeatureTable, Patch, check_columns
 from backsight_features.text import Scorer, choose_scorer
 
 _MOST_OVERTAKEN: Final = 10

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from backsight_features import delta
-from backsight_features.record import Record, metadata, records, refuse_older
+from backsight_features.building.record import Record, metadata, records, refuse_older
 from backsight_features.sights import SOURCES, VERSIONS, identified
 from backsight_features.snapshot import Snapshot
 
