@@ -1,17 +1,20 @@
 """The team profile on real servers: Redis, PostgreSQL and an S3-compatible store."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -19,6 +22,7 @@ import pytest
 import redis
 import sqlalchemy
 from backsight_features import delta
+from backsight_features.cli import main
 from backsight_features.errors import BacksightError, BadInput, SourceError
 from backsight_features.store import Store
 from backsight_features.store.repository import configuration, connect
@@ -31,6 +35,7 @@ PROGRAMS = Path(sys.executable).parent
 SETTINGS = "feature_repo/feature_store.team.yaml"
 PUBLISH = ("backsight", "publish", "--service", "forecast_1h", "--length", "48", "--at", "2024-06-30T00:01:00Z")
 BUILD = ("backsight", "build", "--bars", "binance:BTC-USDT:1h")
+T = TypeVar("T")
 OURS = ("FEAST_FS_YAML_FILE_PATH", "BACKSIGHT_", "AWS_")
 
 
@@ -66,6 +71,10 @@ class Desk:
     def without(self, *names: str) -> "Desk":
         return replace(self, environment={name: value for name, value in self.environment.items() if name not in names})
 
+    @property
+    def tables(self) -> str:
+        return self.environment.get("BACKSIGHT_TABLES") or self.environment["BACKSIGHT_HOME"]
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
@@ -76,9 +85,19 @@ class Desk:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
-    @property
-    def tables(self) -> str:
-        return self.environment.get("BACKSIGHT_TABLES") or self.environment["BACKSIGHT_HOME"]
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Make this process one on the machine: programs that start with Feast take seconds."""
+        for name in [name for name in os.environ if name.startswith(OURS)]:
+            patch.delenv(name)
+        for name, value in self.environment.items():
+            patch.setenv(name, value)
+        patch.chdir(self.folder)
+
+
+def at_once(*calls: Callable[[], T]) -> list[T]:
+    """Return what calls that wait for programs return; they do not wait for each other."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return [future.result() for future in [threads.submit(call) for call in calls]]
 
 
 @pytest.fixture(scope="module")
@@ -122,18 +141,14 @@ def desk(database: Callable[[], str], cache: str, s3_server: Any, tmp_path_facto
 
 
 @pytest.fixture(scope="module")
-def applied(desk: Desk) -> Desk:
-    """Return the team's machine after ``backsight apply``."""
-    desk.do("backsight", "apply")
-    return desk
-
-
-@pytest.fixture(scope="module")
 def travelled(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, Desk]:
     """Return the team's machine and one that is alone, after the commands of the guide."""
     alone = Desk.new(tmp_path_factory.mktemp("alone"), {})
-    for one in (desk, alone):
-        one.do("bash", "-euc", block("sh", "backsight sample"))
+    commands = block("sh", "backsight sample")
+    # The one to compare with runs them in one process; the journey runs them as they are.
+    lines = [shlex.split(line)[1:] for line in commands.splitlines()]
+    script = f"from backsight_features.cli import cli\nfor line in {lines}: cli.main(line, standalone_mode=False)"
+    at_once(lambda: desk.do("bash", "-euc", commands), lambda: alone.do("python", "-c", script))
     return desk, alone
 
 
@@ -144,9 +159,8 @@ def stored(desk: Desk, *names: str) -> pl.DataFrame:
     return rows.select(sorted(set(rows.columns) - {"ingested_at"})).sort(pl.all())
 
 
-def online(desk: Desk, script: str, folder: Path) -> dict[str, bytes]:
-    """Run a script of the guide; return its window."""
-    file = folder / "window.npz"
+def online(desk: Desk, script: str, file: Path) -> dict[str, bytes]:
+    """Run a script of the guide; return its window, kept in a file."""
     keep = f"\nimport numpy\nnumpy.savez({str(file)!r}, values=window.values, mask=window.mask, ages=window.ages)\n"
     assert desk.do("python", "-c", script + keep).startswith("(48, ")
     with np.load(file) as held:
@@ -169,11 +183,15 @@ def test_a_team_gets_what_one_alone_gets_to_the_last_bit(
         ours, theirs = stored(desk, "features", f"{kind}_1h"), stored(alone, "features", f"{kind}_1h")
         assert ours.height > 1000
         assert ours.equals(theirs, null_equal=True), kind
-    window = online(desk, STORE, tmp_path)
-    assert window == online(alone, STORE, tmp_path)
     reads = desk.environment["BACKSIGHT_REDIS"].replace("username=team", "username=service")
     service = desk.without("BACKSIGHT_REGISTRY", "BACKSIGHT_TABLES", "AWS_ENDPOINT_URL").but(BACKSIGHT_REDIS=reads)
-    assert window == online(service, READER, tmp_path), "with neither registry nor bucket, and no right to write"
+    window, theirs, served = at_once(
+        lambda: online(desk, STORE, tmp_path / "team.npz"),
+        lambda: online(alone, STORE, tmp_path / "alone.npz"),
+        lambda: online(service, READER, tmp_path / "service.npz"),
+    )
+    assert window == theirs
+    assert window == served, "with neither registry nor bucket, and no right to write"
     assert not (desk.folder / "home" / "online" / "online.db").exists()
     assert not (desk.folder / "home" / "lake").exists()
     assert not (desk.folder / "home" / "features").exists()
@@ -182,43 +200,40 @@ def test_a_team_gets_what_one_alone_gets_to_the_last_bit(
 @pytest.mark.slow
 def test_the_command_of_feast_agrees_on_the_settings(travelled: tuple[Desk, Desk]) -> None:
     desk, _ = travelled
-    listed = desk.do("feast", "-c", "feature_repo", "feature-services", "list")
-    assert "forecast_1h" in listed
-    assert "Applying changes" in desk.do("feast", "-c", "feature_repo", "apply")
-    unnamed = desk.without("FEAST_FS_YAML_FILE_PATH")
-    assert listed == unnamed.do("feast", "-f", SETTINGS, "-c", "feature_repo", "feature-services", "list")
-    assert "forecast_1h" not in unnamed.do("feast", "-c", "feature_repo", "feature-services", "list"), "local, empty"
-    again = desk.do(
-        "backsight", "publish", "--service", "forecast_1h", "--length", "48", "--at", "2024-06-30T00:01:00Z"
+    # In one process, which takes seconds to start.
+    script = (
+        "import json; from click.testing import CliRunner; from feast.cli.cli import cli\n"
+        "def listed(settings, *options):\n"
+        "    runner = CliRunner(env={'FEAST_FS_YAML_FILE_PATH': settings})\n"
+        "    return runner.invoke(cli, [*options, '-c', 'feature_repo', 'feature-services', 'list']).output\n"
+        f"print(json.dumps([listed({SETTINGS!r}), listed(None, '-f', {SETTINGS!r}), listed(None)]))"
     )
-    assert "unchanged" in again
+    listed, named, local = json.loads(desk.do("python", "-c", script))
+    assert "forecast_1h" in listed
+    assert listed == named
+    assert "NAME" in local
+    assert "forecast_1h" not in local, "nobody applied there"
 
 
 @pytest.mark.slow
 def test_a_second_machine_sees_what_the_first_did(travelled: tuple[Desk, Desk], tmp_path: Path) -> None:
     desk, _ = travelled
     second = Desk.new(tmp_path, desk.environment).but(BACKSIGHT_HOME=str(tmp_path / "home"))
-    pulled = second.do("backsight", "pull", "dump", "--layout", "binance-1h", str(desk.folder / "world" / "bars"))
-    assert "BTCUSDT_1h.csv.gz  unchanged" in pulled
+    bars = str(desk.folder / "world" / "bars")
+    pulled, applied = at_once(
+        lambda: second.do("backsight", "pull", "dump", "--layout", "binance-1h", bars),
+        lambda: second.do("feast", "-c", "feature_repo", "apply"),
+    )
+    assert "Applying changes" in applied
     assert "unchanged" in second.do(*PUBLISH)
+    assert "BTCUSDT_1h.csv.gz  unchanged" in pulled
 
 
 @pytest.mark.slow
 def test_applying_from_several_machines_at_once_to_an_empty_database(desk: Desk, database: Callable[[], str]) -> None:
-    fresh = database()
-    applying = [
-        subprocess.Popen(
-            ["backsight", "apply"],
-            cwd=desk.folder,
-            env={**desk.environment, "BACKSIGHT_REGISTRY": fresh},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    told = [one.communicate(timeout=120) for one in applying]
-    assert [(one.returncode, *said) for one, said in zip(applying, told, strict=True)] == [
+    machine = desk.but(BACKSIGHT_REGISTRY=database())
+    told = at_once(*[lambda: machine.run("backsight", "apply")] * 3)
+    assert [(one.returncode, one.stdout, one.stderr) for one in told] == [
         (0, "services: forecast_1h, price_1h\n", "")
     ] * 3
 
@@ -266,17 +281,18 @@ def test_a_wrong_address_of_the_registry_is_told_without_the_password(
     ],
 )
 def test_a_wrong_address_of_redis_is_told_without_the_password(
-    applied: Desk,
+    travelled: tuple[Desk, Desk],
     address: str,
     kind: type[BacksightError],
     says: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    at = applied.environment["BACKSIGHT_REDIS"].partition(",")[0]
-    for name, value in applied.but(BACKSIGHT_REDIS=address.format(at=at)).environment.items():
+    desk, _ = travelled
+    at = desk.environment["BACKSIGHT_REDIS"].partition(",")[0]
+    for name, value in desk.but(BACKSIGHT_REDIS=address.format(at=at)).environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("FEAST_FS_YAML_FILE_PATH", str(applied.folder / SETTINGS))
-    store = Store(applied.folder / "feature_repo", Workspace(root=applied.folder / "home", tables=applied.tables))
+    monkeypatch.setenv("FEAST_FS_YAML_FILE_PATH", str(desk.folder / SETTINGS))
+    store = Store(desk.folder / "feature_repo", Workspace(root=desk.folder / "home", tables=desk.tables))
     with pytest.raises(kind, match=re.escape(says)) as told:
         store.online("forecast_1h", "BTC-USDT", at=datetime(2024, 6, 30, 0, 1, tzinfo=UTC))
     assert "wrongPassword" not in shown(told.value)
@@ -300,16 +316,28 @@ def test_a_wrong_address_of_redis_is_told_without_the_password(
     ],
 )
 def test_no_secret_is_printed_and_an_error_is_one_line(
-    desk: Desk, environment: dict[str, str], command: tuple[str, ...], code: int, says: str
+    desk: Desk,
+    environment: dict[str, str],
+    command: tuple[str, ...],
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    other = desk.but(**environment)
-    done, traced = other.run(*command), other.run(command[0], "--debug", *command[1:])
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
-    assert traced.returncode == code
-    assert "Traceback" in traced.stderr
+    desk.but(**environment).enter(monkeypatch)
+    said = []
+    for options in ([], ["--debug"]):
+        monkeypatch.setattr(sys, "argv", [command[0], *options, *command[1:]])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        said.append(capfd.readouterr())
+    done, traced = said
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert says in done.err, done.err
+    assert "Traceback" in traced.err
     secrets = {"wrongPassword", "cachePassword", desk.environment["AWS_SECRET_ACCESS_KEY"]}
     secrets.add(str(make_url(desk.environment["BACKSIGHT_REGISTRY"]).password))
     for secret in secrets:
-        assert secret not in done.stdout + done.stderr + traced.stdout + traced.stderr
+        assert secret not in done.out + done.err + traced.out + traced.err
