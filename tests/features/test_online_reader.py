@@ -66,12 +66,14 @@ def test_a_server_that_does_not_answer_is_an_error_in_time(silent: int) -> None:
     assert (limits["socket_timeout"], limits["socket_connect_timeout"]) == (0.05, 2.0)
 
 
+@pytest.mark.parametrize("kind", ["redis", "redis_cluster"])
 def test_a_server_that_does_not_answer_is_an_error_of_the_store_in_time(
-    silent: int, small_repo: Callable[..., Any]
+    silent: int, small_repo: Callable[..., Any], kind: str
 ) -> None:
-    store = small_repo("redis", connection_string=f"127.0.0.1:{silent},socket_timeout=0.05").store()
+    where = f"127.0.0.1:{silent},socket_timeout=0.05"
+    store = small_repo("redis", redis_type=kind, connection_string=where).store()
     store.apply()
-    with pytest.raises(SourceError, match=rf"Redis at 127.0.0.1:{silent}: Timeout"):
+    with pytest.raises(SourceError, match=rf"Timeout reading from 127.0.0.1:{silent}"):
         store.online("price_1h", "A", at=AT)
 
 

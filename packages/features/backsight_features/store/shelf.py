@@ -255,21 +255,18 @@ def _named(view: FeatureView) -> Iterator[None]:
         if "locked" in str(error):
             raise Busy(f"the online store is locked by another process: {error}") from error
         raise SourceError(f"the online store cannot be used: {error}") from error
-    except _redis_error() as error:
+    except _redis_errors() as error:
         raise SourceError(f"the online store does not answer: {type(error).__name__}: {masked(str(error))}") from None
 
 
-def _redis_error() -> type[Exception]:
+def _redis_errors() -> tuple[type[Exception], ...]:
     """Return what Redis raises; nothing, where its client is not installed."""
     try:
-        from redis import RedisError
+        from redis.exceptions import RedisClusterException, RedisError
     except ImportError:
-        return _Never
-    return RedisError
-
-
-class _Never(Exception):
-    """Raised by nobody."""
+        return ()
+    # A cluster that is away is none of its errors.
+    return RedisError, RedisClusterException
 
 
 @cache
