@@ -20,6 +20,7 @@ from backsight_features.errors import BadInput
 TimeUnit = Literal["ms", "us", "ns"]
 
 _RANGE: Final = 2**63 - 1
+_LEAST: Final = -(2**63)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _PER_MILLISECOND: Final[dict[TimeUnit, int]] = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 
@@ -185,16 +186,20 @@ class _Line:
     def of_facts(self, key: pl.Series, known: pl.Series) -> pl.Series:
         """Return where the facts lie, as ``line``."""
         place = known - self._first if self._instants is None else self._instants.search_sorted(known).cast(pl.Int64)
-        return (key * self._width + place).alias("line")
+        return (place if self._count == 1 else key * self._width + place).alias("line")
 
     def of_rows(self, key: pl.Series, asked: pl.Series) -> pl.Series:
         """Return where the rows lie; -1 where nothing can be known."""
         if self._instants is None:
-            place = asked.clip(self._first, max(self._first, self._last)) - self._first
+            before = max(self._first - 1, _LEAST)
+            place = asked.clip(before, max(self._last, before)) - self._first
         else:
             place = self._instants.search_sorted(asked, side="right").cast(pl.Int64) - 1
-        some = (asked >= self._first) & (place < self._width)
-        return pl.select(pl.when(some).then(key * self._width + place)).to_series().fill_null(-1)
+        if self._count > 1:
+            place = pl.select(pl.when(place >= 0).then(key * self._width + place)).to_series()
+        elif key.null_count():
+            place = pl.select(pl.when(key.is_not_null()).then(place)).to_series()
+        return place.fill_null(-1)
 
     def newest(self, held: pl.DataFrame, asked: pl.Series) -> pl.Series:
         """Return, for every place asked for, ``row`` of the last fact at or before it on its stretch.
@@ -208,11 +213,11 @@ class _Line:
         """
         order = _order(asked)
         rows = pl.DataFrame({"line": asked if order is None else asked.gather(order)}).set_sorted("line")
-        facts = held.select("line", "row", start=pl.col("key") * self._width).set_sorted("line")
-        found = rows.join_asof(facts, on="line", strategy="backward")
+        facts = held.select("line", "row", *([pl.col("key") * self._width] if self._count > 1 else []))
+        found = rows.join_asof(facts.set_sorted("line"), on="line", strategy="backward")
         if self._count > 1:
             # The last fact before may lie on the stretch of another key.
-            found = found.with_columns(pl.when(pl.col("line") - pl.col("start") < self._width).then("row"))
+            found = found.with_columns(pl.when(pl.col("line") - pl.col("key") < self._width).then("row"))
         if order is None:
             return found["row"]
         scattered = np.empty(asked.len(), dtype=np.int64)
