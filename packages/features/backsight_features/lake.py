@@ -134,7 +134,7 @@ def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -> pl.DataFrame:
     """Return the rows that say something new, corrections re-dated, in their order."""
-    if rows.is_empty():
+    if rows.is_empty() or table.identity == "none":
         return rows
     stored = _stored(table, rows, handle)
     if table.identity == "row":

@@ -1,7 +1,8 @@
 """The tables of the lake: their columns, keys and the rules that a row has to keep.
 
-Kinds of facts are ``bars``, ``posts``, ``news``, ``reactions``, ``scores`` and ``macro``. Beside them the lake keeps
-``quarantine`` (rows that broke a rule), ``resolutions`` (what became of them) and ``runs`` (the accounts).
+Kinds of facts are ``bars``, ``books``, ``posts``, ``news``, ``reactions``, ``scores`` and ``macro``. Beside them the
+lake keeps ``quarantine`` (rows that broke a rule), ``resolutions`` (what became of them), ``runs`` (the accounts) and
+``coverage`` (what was asked for).
 """
 
 from collections.abc import Mapping
@@ -56,10 +57,10 @@ class Table:
         What a row is about. Two rows with one key are two versions of one fact.
     content : tuple of str
         What a version says.
-    identity : {"sighting", "vintage", "row"}
+    identity : {"sighting", "vintage", "row", "none"}
         When an incoming row says nothing new. ``sighting``: the same content is stored as known no later.
         ``vintage``: the same content is stored as known at that very instant, since a series may be revised back
-        to an old value. ``row``: the key is stored.
+        to an old value. ``row``: the key is stored. ``none``: never; what is stored is not looked at.
     partition : {"month", "year"} or None
         The calendar unit of ``observed_at`` that makes a folder.
     nullable : tuple of str
@@ -72,7 +73,7 @@ class Table:
     columns: Columns
     key: tuple[str, ...]
     content: tuple[str, ...]
-    identity: Literal["sighting", "vintage", "row"]
+    identity: Literal["sighting", "vintage", "row", "none"]
     partition: Literal["month", "year"] | None = None
     nullable: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
@@ -232,6 +233,44 @@ SCORES: Final = Table(
 )
 """A scorer's verdict on a text. Both clocks are the text's first sight: a pinned model is a fixed function of it."""
 
+BOOKS: Final = Table(
+    name="books",
+    columns={
+        "venue": pl.String(),
+        "symbol": pl.String(),
+        "bid": pl.Float64(),
+        "ask": pl.Float64(),
+        "bid_size": pl.Float64(),
+        "ask_size": pl.Float64(),
+        "bid_depth": pl.Float64(),
+        "ask_depth": pl.Float64(),
+        "reach_bp": pl.Float64(),
+        **CLOCKS,
+    },
+    key=("venue", "symbol", "observed_at"),
+    content=("bid", "ask", "bid_size", "ask_size", "bid_depth", "ask_depth", "reach_bp"),
+    identity="sighting",
+    partition="month",
+    rules=(
+        *_positive("bid", "ask", "bid_size", "ask_size"),
+        *_not_negative("bid_depth", "ask_depth", "reach_bp"),
+        Rule(
+            holds=pl.col("ask") > pl.col("bid"),
+            reason="ask must lie above bid: a crossed book is none",
+        ),
+        Rule(
+            holds=pl.col("symbol").str.contains(r"^[A-Z0-9]+-[A-Z0-9]+$"),
+            reason="symbol must be written as BTC-USD",
+        ),
+        KNOWN_AFTER,
+    ),
+)
+"""Order books as seen at ``observed_at``: best prices and their sizes, and the depth on each side, in base units.
+
+Depth adds up what is offered no further than ``reach_bp`` basis points from the middle: 50, or as far as the venue's
+answer reached on both sides.
+"""
+
 MACRO: Final = Table(
     name="macro",
     columns={
@@ -254,7 +293,9 @@ MACRO: Final = Table(
 )
 """Series with their vintages. ``observed_at`` is the period's start; ``units`` as FRED names them (lin, pch)."""
 
-FACTS: Final[Mapping[str, Table]] = {table.name: table for table in (BARS, POSTS, NEWS, REACTIONS, SCORES, MACRO)}
+FACTS: Final[Mapping[str, Table]] = {
+    table.name: table for table in (BARS, BOOKS, POSTS, NEWS, REACTIONS, SCORES, MACRO)
+}
 
 QUARANTINE: Final = Table(
     name="quarantine",
@@ -287,6 +328,28 @@ RESOLUTIONS: Final = Table(
 )
 """What became of a quarantined row when it was replayed: ``accepted`` or ``duplicate``."""
 
+COVERAGE: Final = Table(
+    name="coverage",
+    columns={
+        "job": pl.String(),
+        "since": UTC_US,
+        "until": UTC_US,
+        "status": pl.String(),
+        "reason": pl.String(),
+        "asked_at": UTC_US,
+        "cadence_s": pl.Int64(),
+    },
+    key=("job", "since", "until", "asked_at"),
+    content=("status", "reason"),
+    identity="none",
+)
+"""What a live source was asked for beside its walk forward, and what it did not give; half-open spans.
+
+``status`` is ``begun`` (the walk forward started at ``since``), ``whole``, ``hole`` (not there, asked for again) or
+``lost`` (the source cannot give it any more). Of several rows about one instant the one asked last counts.
+``cadence_s`` is how often something new is expected.
+"""
+
 RUNS: Final = Table(
     name="runs",
     columns={
@@ -304,7 +367,7 @@ RUNS: Final = Table(
     },
     key=("run", "origin"),
     content=("status", "read", "accepted", "duplicate", "quarantined"),
-    identity="row",
+    identity="none",
     rules=(
         Rule(
             holds=pl.col("read") == pl.col("accepted") + pl.col("duplicate") + pl.col("quarantined"),

@@ -11,12 +11,12 @@ from backsight_features.errors import BacksightError
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What became of one file.
+    """What became of one file, or of one run of a job.
 
     Parameters
     ----------
     origin : str
-        The file.
+        The file, or the job's name.
     status : {"reading", "ok", "unchanged", "failed"}
         ``unchanged``: this very file was read before with this layout and these settings.
     read, accepted, duplicate, quarantined : int
@@ -35,6 +35,18 @@ class Account:
     quarantined: int = 0
     skipped: tuple[str, ...] = ()
     error: BacksightError | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what a script reads."""
+        return {
+            "origin": self.origin,
+            "status": self.status,
+            "read": self.read,
+            "accepted": self.accepted,
+            "duplicate": self.duplicate,
+            "quarantined": self.quarantined,
+            "error": None if self.error is None else str(self.error),
+        }
 
 
 def account_row(account: Account, verb: str, source: str, run: str, started: datetime) -> pl.DataFrame:

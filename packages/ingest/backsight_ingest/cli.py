@@ -1,10 +1,8 @@
 """``backsight pull``, ``quarantine`` and ``runs``: dumps into the lake, what was set aside, and the accounts."""
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,9 +11,9 @@ from backsight_features.errors import BadInput
 from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
-if TYPE_CHECKING:
-    import polars as pl
+from backsight_ingest.output import fail, print_accounts, print_json, show_frame, table
 
+if TYPE_CHECKING:
     from backsight_ingest.accounts import Account
 
 _SHOWN: Final = 400
@@ -61,7 +59,7 @@ def dump(
     from backsight_ingest.pull import pull as read
 
     if listed:
-        _table(["layout", "kind", "reads"], [[n, load(n).kind, load(n).about] for n in shipped()])
+        table(["layout", "kind", "reads"], [[n, load(n).kind, load(n).about] for n in shipped()])
         return
     if layout is None or not paths:
         raise click.UsageError("give --layout and at least one file or folder; --layouts names the shipped ones")
@@ -71,12 +69,12 @@ def dump(
         )
     passed_over = [*skipped, *(name for account in accounts for name in account.skipped)]
     if as_json:
-        _print_json({"files": [_as_dict(account) for account in accounts], "skipped": passed_over})
+        print_json({"files": [account.as_dict() for account in accounts], "skipped": passed_over})
     else:
-        _print_accounts(accounts)
+        print_accounts(accounts, "file")
         for name in passed_over:
             click.echo(f"skipped {name}: nothing for layout {layout}", err=True)
-    _fail(accounts)
+    fail(accounts)
 
 
 @click.group()
@@ -99,7 +97,7 @@ def list_(workspace: Workspace, as_json: bool) -> None:
 
     from backsight_ingest.quarantine import counts
 
-    _show(counts(Lake(workspace.lake)), as_json, "nothing is in quarantine")
+    show_frame(counts(Lake(workspace.lake)), as_json, "nothing is in quarantine")
 
 
 @quarantine.command()
@@ -125,7 +123,7 @@ def show(workspace: Workspace, layout: str | None, reason: str | None, limit: in
         said = pl.col("original")
         long = said.str.len_chars() > _SHOWN
         found = found.with_columns(pl.when(long).then(said.str.head(_SHOWN) + "…").otherwise(said).alias("original"))
-    _show(found, as_json, "nothing of that is in quarantine")
+    show_frame(found, as_json, "nothing of that is in quarantine")
 
 
 @quarantine.command()
@@ -141,11 +139,11 @@ def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
 
     done = list(again(Lake(workspace.lake), now=utc_now(), layout=layout))
     if as_json:
-        _print_json([_as_dict(each) for each in done])
+        print_json([each.as_dict() for each in done])
     else:
         rows = [[each.origin, each.read, each.accepted, each.duplicate, each.quarantined] for each in done]
-        _table(["file", "read", "accepted", "duplicate", "still in quarantine"], rows)
-    _fail(done)
+        table(["file", "read", "accepted", "duplicate", "still in quarantine"], rows)
+    fail(done)
 
 
 @click.command()
@@ -163,7 +161,7 @@ def runs(workspace: Workspace, limit: int, as_json: bool) -> None:
 
     last = Lake(workspace.lake).scan(RUNS).sort("started_at", "origin", descending=True).head(limit)
     columns = ["started_at", "verb", "source", "origin", "status", "read", "accepted", "duplicate", "quarantined"]
-    _show(last.select(list(RUNS.columns) if as_json else columns).collect(), as_json, "nothing was pulled yet")
+    show_frame(last.select(list(RUNS.columns) if as_json else columns).collect(), as_json, "nothing was pulled yet")
 
 
 def _settings(given: Iterable[str]) -> dict[str, str]:
@@ -176,15 +174,6 @@ def _settings(given: Iterable[str]) -> dict[str, str]:
             raise BadInput(f"--set gives {name} twice")
         found[name] = value
     return found
-
-
-def _fail(accounts: Iterable["Account"]) -> None:
-    """Print the errors of files, the last one by raising it, which sets the exit code."""
-    failed = [account.error for account in accounts if account.error is not None]
-    for error in failed[:-1]:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
-    if failed:
-        raise failed[-1]
 
 
 @contextmanager
@@ -201,49 +190,3 @@ def _progress() -> Iterator[Callable[["Account"], None]]:
             f"{escape(account.origin)}: {account.read:,} rows, {account.accepted:,} new, "
             f"{account.quarantined:,} in quarantine"
         )
-
-
-def _as_dict(account: "Account") -> dict[str, object]:
-    return {
-        "origin": account.origin,
-        "status": account.status,
-        "read": account.read,
-        "accepted": account.accepted,
-        "duplicate": account.duplicate,
-        "quarantined": account.quarantined,
-        "error": None if account.error is None else str(account.error),
-    }
-
-
-def _print_accounts(accounts: Sequence["Account"]) -> None:
-    rows = [[a.origin, a.status, a.read, a.accepted, a.duplicate, a.quarantined] for a in accounts]
-    _table(["file", "status", "read", "accepted", "duplicate", "quarantined"], rows)
-
-
-def _show(frame: "pl.DataFrame", as_json: bool, nothing: str) -> None:
-    if as_json:
-        _print_json(frame.to_dicts())
-    elif frame.is_empty():
-        click.echo(nothing)
-    else:
-        _table(frame.columns, frame.rows())
-
-
-def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, ensure_ascii=False, default=datetime.isoformat))
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    rows = list(rows)
-    for i, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[i], int) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "strftime") else str(cell)) for cell in row))
-    # What is piped away is read by programs: there a row stays one line.
-    Console(width=None if sys.stdout.isatty() else 2000).print(table)

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Final, Literal
 
 from backsight_features.errors import BadInput
-from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, REACTIONS, Table
+from backsight_features.schemas import BARS, BOOKS, MACRO, NEWS, POSTS, REACTIONS, Table
 
 Epoch = Literal["s", "ms", "us", "ns", "auto"]
 Stamped = Literal["instant", "open", "close", "period start", "quarter end"]
@@ -19,6 +19,7 @@ DayEnd = Literal["never", "always", "midnight"]
 
 KINDS: Final[Mapping[str, Table]] = {
     "bars": BARS,
+    "books": BOOKS,
     "macro": MACRO,
     "news": NEWS,
     "posts": POSTS,
@@ -175,7 +176,7 @@ class Layout:
     digest : str
         SHA-256 of its text: a changed layout reads its files again.
     kind : str
-        Which facts: bars, macro, news, posts or reactions.
+        Which facts: bars, books, macro, news, posts or reactions.
     """
 
     name: str

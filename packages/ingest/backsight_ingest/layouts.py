@@ -31,6 +31,7 @@ from backsight_ingest.layout import (
 
 _STAMPS: Final[Mapping[str, tuple[Stamped, ...]]] = {
     "bars": ("open", "close"),
+    "books": ("instant",),
     "macro": ("period start", "quarter end"),
     "news": ("instant",),
     "posts": ("instant",),

@@ -1,0 +1,201 @@
+"""Coverage: which part of its time line a job has asked for, and what was not there.
+
+The walk forward needs one number, the watermark, which is in the commit of the facts. Everything else is in the table
+`COVERAGE`: where the walk began, what was filled in before that, and the holes. Of several rows about one instant the
+one written last counts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import polars as pl
+from backsight_features.clocks import from_us, to_us
+from backsight_features.lake import Lake
+from backsight_features.schemas import COVERAGE, Table
+from backsight_features.spans import Span
+
+BEGUN: Final = "begun"
+WHOLE: Final = "whole"
+HOLE: Final = "hole"
+LOST: Final = "lost"
+_ORDER: Final = {BEGUN: 0, WHOLE: 1, HOLE: 2, LOST: 2}
+_NEVER: Final = -2
+_WALKED: Final = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A part of a job's time line in one state.
+
+    Parameters
+    ----------
+    span : Span
+        Which part.
+    status : {"whole", "hole", "lost", "unasked"}
+        ``hole``: asked for and not there, asked for again; ``lost``: the source cannot give it any more;
+        ``unasked``: between parts that were asked for.
+    reason : str
+        Of a hole.
+    asked_at : datetime, optional
+        When a hole was last asked for.
+    """
+
+    span: Span
+    status: str
+    reason: str = ""
+    asked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """What a job has asked for so far.
+
+    Parameters
+    ----------
+    begun : int, optional
+        Where the walk forward began, in microseconds; None for a job that never ran.
+    reached : int, optional
+        How far it has come: the watermark.
+    stretches : tuple of Stretch
+        The time line from the first instant asked for to the last, in order and without gaps.
+    """
+
+    begun: int | None
+    reached: int | None
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def holes(self) -> tuple[Stretch, ...]:
+        """What was asked for, was not there, and may come."""
+        return tuple(stretch for stretch in self.stretches if stretch.status == HOLE)
+
+    def unasked(self, span: Span) -> list[Span]:
+        """Return the parts of a span that were never asked for."""
+        asked = [stretch.span for stretch in self.stretches if stretch.status != "unasked"]
+        return without(span, asked)
+
+    def due(self, now: datetime, *, shortest: timedelta, reach: timedelta) -> tuple[Span, ...]:
+        """Return the holes to ask for again, those close together as one.
+
+        The wait doubles: a hole is due when it has been left alone for as long as it was old when last asked for. So
+        what comes late is found soon, and what never comes costs ever less.
+
+        Parameters
+        ----------
+        now : datetime
+            The current instant.
+        shortest : timedelta
+            The least wait.
+        reach : timedelta
+            What one request covers.
+        """
+        due: list[Span] = []
+        for hole in self.holes:
+            assert hole.asked_at is not None
+            age = hole.asked_at - from_us(hole.span.stop)
+            if now - hole.asked_at >= max(age, shortest):
+                due.append(hole.span)
+        return tuple(joined(due, within=reach // timedelta(microseconds=1)))
+
+
+def read(lake: Lake, job: str, table: Table) -> Coverage:
+    """Return what a job has asked for.
+
+    Parameters
+    ----------
+    lake : Lake
+        Where its facts are.
+    job : str
+        Its name.
+    table : Table
+        The one that keeps its watermark.
+    """
+    rows = lake.scan(COVERAGE).filter(pl.col("job") == job).collect()
+    return _painted(rows, lake.watermark(table, app(job)))
+
+
+def app(job: str) -> str:
+    """Return the name under which a job's watermark is kept."""
+    return f"pull:{job}"
+
+
+def row(job: str, span: Span, status: str, reason: str, *, asked_at: datetime, cadence: timedelta) -> dict[str, object]:
+    """Return a row of `COVERAGE`."""
+    return {
+        "job": job,
+        "since": from_us(span.start),
+        "until": from_us(span.stop),
+        "status": status,
+        "reason": reason,
+        "asked_at": asked_at,
+        "cadence_s": int(cadence.total_seconds()),
+    }
+
+
+def _painted(rows: pl.DataFrame, reached: int | None) -> Coverage:
+    rows = rows.with_columns(order=pl.col("status").replace_strict(_ORDER, return_dtype=pl.Int8)).sort(
+        "asked_at", "order", maintain_order=True
+    )
+    starts = rows["since"].dt.epoch("us").to_numpy()
+    stops = rows["until"].dt.epoch("us").to_numpy()
+    begins = starts[(rows["status"] == BEGUN).to_numpy()]
+    begun = int(begins[0]) if begins.size else None
+    forward = [] if begun is None or reached is None or reached <= begun else [Span(begun, reached)]
+    points = np.unique(np.concatenate([starts, stops, *(np.array(span, dtype=np.int64) for span in forward)]))
+    if points.size < 2:
+        return Coverage(begun=begun, reached=reached, stretches=())
+    painted = np.full(points.size - 1, _NEVER)
+    for span in forward:
+        painted[np.searchsorted(points, span.start) : np.searchsorted(points, span.stop)] = _WALKED
+    status, reason, asked = rows["status"].to_list(), rows["reason"].to_list(), rows["asked_at"].to_list()
+    lows, highs = np.searchsorted(points, starts), np.searchsorted(points, stops)
+    for number, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
+        painted[low:high] = _WALKED if status[number] == WHOLE else number
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(painted)) + 1, [painted.size]])
+    stretches = [
+        Stretch(
+            span=Span(int(points[low]), int(points[high])),
+            status={_NEVER: "unasked", _WALKED: WHOLE}.get(owner) or status[owner],
+            reason="" if owner < 0 else reason[owner],
+            asked_at=None if owner < 0 else asked[owner],
+        )
+        for low, high in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+        for owner in [int(painted[low])]
+    ]
+    return Coverage(begun=begun, reached=reached, stretches=tuple(stretches))
+
+
+def joined(spans: Iterable[Span], *, within: int = 0) -> list[Span]:
+    """Return spans in order, those at most ``within`` microseconds apart as one."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.start - found[-1].stop <= within:
+            found[-1] = Span(found[-1].start, max(found[-1].stop, span.stop))
+        else:
+            found.append(span)
+    return found
+
+
+def without(span: Span, others: Iterable[Span]) -> list[Span]:
+    """Return the parts of a span that none of the others holds."""
+    left: list[Span] = []
+    start = span.start
+    for other in joined(others):
+        if other.stop <= start:
+            continue
+        if other.start >= span.stop:
+            break
+        if other.start > start:
+            left.append(Span(start, other.start))
+        start = other.stop
+    if start < span.stop:
+        left.append(Span(start, span.stop))
+    return left
+
+
+def span(since: datetime, until: datetime) -> Span:
+    """Return the span between two instants."""
+    return Span(to_us(since), to_us(until))
