@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as Late
 
 from backsight_ingest.live.clock import Clock
 from backsight_ingest.live.faults import ClockSkew, Refused, Transient
@@ -108,7 +109,7 @@ class Session(requests.Session):
         except requests.TooManyRedirects:
             raise Refused(f"{_place(url)} redirects without end") from None
         except requests.RequestException as error:  # an address that is none
-            raise Refused(f"{_place(url)}: {error}") from None
+            raise Refused(f"{_place(url)}: {_said(error)}") from None
 
     def settled_now(self) -> datetime:
         """Return the instant that lies in the past by our clock and by the server's last answer."""
@@ -224,7 +225,7 @@ def _said(error: Exception) -> str:
         if not isinstance(inner, BaseException):
             break
         cause = inner
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, TimeoutError | Late):
         return "no answer in time"
     text = str(cause).rpartition(">: ")[2]
     return text if "://" not in text else type(cause).__name__
@@ -250,9 +251,17 @@ def _retry_after(text: str | None, now: datetime) -> timedelta | None:
 
 @contextmanager
 def _cut_off(sock: socket.socket, after: float) -> Iterator[None]:
-    """Shut a socket down when the time is over: a read from it ends then, even if single bytes keep coming."""
+    """Shut a socket down when the time is over: a read from it ends then, even if single bytes keep coming.
+
+    Raises
+    ------
+    TimeoutError
+        If it had to. What was read by then would pass for a head that ends there.
+    """
+    late = threading.Event()
 
     def cut() -> None:
+        late.set()
         try:
             sock.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -265,13 +274,15 @@ def _cut_off(sock: socket.socket, after: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        if late.is_set():
+            raise TimeoutError
 
 
 class _Timed(HTTPConnection):
     """A connection on which the head of an answer has to arrive whole within the read timeout."""
 
     def getresponse(self) -> Any:
-        with _cut_off(self.sock, self.sock.gettimeout() or 0.0):
+        with _cut_off(self.sock, self.timeout or 0.0):
             return super().getresponse()
 
 
@@ -279,7 +290,7 @@ class _SecureTimed(HTTPSConnection):
     """The same with TLS."""
 
     def getresponse(self) -> Any:
-        with _cut_off(self.sock, self.sock.gettimeout() or 0.0):
+        with _cut_off(self.sock, self.timeout or 0.0):
             return super().getresponse()
 
 
