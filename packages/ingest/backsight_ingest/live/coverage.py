@@ -48,6 +48,20 @@ class Stretch:
     reason: str = ""
     asked_at: datetime | None = None
 
+    def due_at(self, shortest: timedelta) -> datetime:
+        """Return when a hole is to be asked for again.
+
+        The wait doubles: a hole is due when it has been left alone for as long as it was old when last asked for. So
+        what comes late is found soon, and what never comes costs ever less.
+
+        Parameters
+        ----------
+        shortest : timedelta
+            The least wait.
+        """
+        assert self.asked_at is not None
+        return self.asked_at + max(self.asked_at - from_us(self.span.stop), shortest)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
@@ -80,9 +94,6 @@ class Coverage:
     def due(self, now: datetime, *, shortest: timedelta, reach: timedelta) -> tuple[Span, ...]:
         """Return the holes to ask for again, those close together as one.
 
-        The wait doubles: a hole is due when it has been left alone for as long as it was old when last asked for. So
-        what comes late is found soon, and what never comes costs ever less.
-
         Parameters
         ----------
         now : datetime
@@ -92,12 +103,7 @@ class Coverage:
         reach : timedelta
             What one request covers.
         """
-        due: list[Span] = []
-        for hole in self.holes:
-            assert hole.asked_at is not None
-            age = hole.asked_at - from_us(hole.span.stop)
-            if now - hole.asked_at >= max(age, shortest):
-                due.append(hole.span)
+        due = [hole.span for hole in self.holes if now >= hole.due_at(shortest)]
         return tuple(joined(due, within=reach // timedelta(microseconds=1)))
 
 
@@ -114,7 +120,7 @@ def read(lake: Lake, job: str, table: Table) -> Coverage:
         The one that keeps its watermark.
     """
     rows = lake.scan(COVERAGE).filter(pl.col("job") == job).collect()
-    return _painted(rows, lake.watermark(table, app(job)))
+    return painted(rows, lake.watermark(table, app(job)))
 
 
 def app(job: str) -> str:
@@ -135,7 +141,16 @@ def row(job: str, span: Span, status: str, reason: str, *, asked_at: datetime, c
     }
 
 
-def _painted(rows: pl.DataFrame, reached: int | None) -> Coverage:
+def painted(rows: pl.DataFrame, reached: int | None) -> Coverage:
+    """Return what a job has asked for.
+
+    Parameters
+    ----------
+    rows : pl.DataFrame
+        All of `COVERAGE` about the job, in any order.
+    reached : int, optional
+        Its watermark.
+    """
     rows = rows.with_columns(order=pl.col("status").replace_strict(_ORDER, return_dtype=pl.Int8)).sort(
         "asked_at", "order", maintain_order=True
     )
