@@ -9,12 +9,12 @@ PACKAGES := packages/features packages/ingest packages/model
 .DEFAULT_GOAL := demo
 .PHONY: demo journey test check prove bench feast-suite clean
 
-.venv/ready: constraints.txt pyproject.toml $(PACKAGES:=/pyproject.toml)
+.venv/ready: constraints.txt pyproject.toml $(PACKAGES:=/pyproject.toml) tests/fakeworld/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: backsight needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
 	$(PY) -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev \
-		--editable "packages/features[team]" $(addprefix --editable ,$(PACKAGES))
+		--editable "packages/features[team]" $(addprefix --editable ,$(PACKAGES)) --editable tests/fakeworld
 	@touch $@
 
 # The whole way on a made-up world: raw files in, a judged forecast out. No key, no server, no network.
