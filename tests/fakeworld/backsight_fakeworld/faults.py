@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Self
 
 from backsight_fakeworld.draws import rng
@@ -48,6 +49,8 @@ class Fault:
         From the answer, whose rows it may look into, to the rows that are sent.
     cut : callable
         From the body to the body that is sent.
+    again : bool
+        Whether the answer is the one before on the same path.
     wire : Wire
         How it is sent.
     pause : timedelta
@@ -66,6 +69,7 @@ class Fault:
     retry_date: timedelta | None = None
     rows: Callable[[Answer], list[Row]] | None = None
     cut: Callable[[bytes], bytes] | None = None
+    again: bool = False
     wire: Wire = Wire.WHOLE
     pause: timedelta = timedelta()
     size: int = 0
@@ -125,6 +129,11 @@ class Fault:
     def duplicate_page(cls) -> Self:
         """List everything on the page twice."""
         return cls(name="duplicate_page", rows=lambda answer: answer.rows * 2)
+
+    @classmethod
+    def page_again(cls) -> Self:
+        """Answer what was answered before on the same path, whatever is asked."""
+        return cls(name="page_again", again=True)
 
     @classmethod
     def out_of_order_page(cls) -> Self:
@@ -230,6 +239,7 @@ BY_NAME: Final[Mapping[str, Callable[..., Fault]]] = {
         Fault.html,
         Fault.empty,
         Fault.duplicate_page,
+        Fault.page_again,
         Fault.out_of_order_page,
         Fault.unfinished_bar,
         Fault.clock_skew,
@@ -247,6 +257,10 @@ BY_NAME: Final[Mapping[str, Callable[..., Fault]]] = {
 """The faults that can be asked for by name, over HTTP too."""
 
 
+def _field(row: Row, answer: Answer, name: str) -> object:
+    return row[answer.names.get(name, name)]
+
+
 def _shuffled(answer: Answer) -> list[Row]:
     rows = list(answer.rows)
     rng(len(rows), "out of order").shuffle(rows)
@@ -256,17 +270,14 @@ def _shuffled(answer: Answer) -> list[Row]:
 def _changed(answer: Answer, every: int, change: Callable[[Callable[[str], Any]], dict[str, object]]) -> list[Row]:
     """Return rows of which some have other values; the rows themselves stay as they are."""
 
-    def place(name: str) -> int | str:
-        return answer.names.get(name, name)
-
     rows = []
     for i, row in enumerate(answer.rows):
         if i % every:
             rows.append(row)
             continue
         other = row.copy()
-        for name, value in change(lambda name, row=row: row[place(name)]).items():
-            other[place(name)] = value
+        for name, value in change(partial(_field, row, answer)).items():
+            other[answer.names.get(name, name)] = value
         rows.append(other)
     return rows
 

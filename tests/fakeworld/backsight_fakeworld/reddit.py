@@ -16,6 +16,8 @@ from backsight_fakeworld.messages import Answer, Request, Row, json_document, js
 from backsight_fakeworld.posts import SUBREDDITS, Post, Version, post_of_id, posts, posts_before
 
 _WINDOW: Final = 600
+_SPELLED: Final = {name.lower(): name for name in SUBREDDITS}
+"""Reddit finds a subreddit however its name is written."""
 
 
 class Reddit:
@@ -79,8 +81,8 @@ class Reddit:
             found = [post for text in wanted if (post := post_of_id(self._seed, text.removeprefix("t3_")))]
             return self._listing([post for post in found if post.created <= now], None, now, escaped, headers)
         match path.split("/")[1:]:
-            case ["r", names, "new"] if set(names.split("+")) <= set(SUBREDDITS):
-                return self._new(names.split("+"), request, now, escaped, headers)
+            case ["r", names, "new"] if set(wanted := names.lower().split("+")) <= set(_SPELLED):
+                return self._new([_SPELLED[name] for name in wanted], request, now, escaped, headers)
             case ["r", "private", *_]:
                 return json_document({"reason": "private", "message": "Forbidden", "error": 403}, status=403)
         return json_document({"message": "Not Found", "error": 404}, status=404, headers=headers)

@@ -17,11 +17,14 @@ _DAY: Final = timedelta(days=1)
 _HOLIDAYS: Final = ((1, 1), (7, 4), (12, 25))
 
 
+_Day = date
+
+
 class Release(NamedTuple):
     """A value of a period, as published from a day on; ``"."`` for none."""
 
-    date: date
-    realtime_start: date
+    date: _Day
+    realtime_start: _Day
     value: str
 
 
@@ -152,7 +155,8 @@ def _output(draw: Random) -> Publications:
 def _overnight(draw: Random) -> Publications:
     """Return a daily rate of which each business day's publication is a vintage: thousands of them."""
     found: Publications = []
-    level, before, day = 2.0, [], date(2004, 1, 2)
+    before: list[tuple[date, float]] = []
+    level, day = 2.0, date(2004, 1, 2)
     while day < _LAST:
         if day.weekday() < 5:
             level = max(0.05, level + draw.gauss(0, 0.03))

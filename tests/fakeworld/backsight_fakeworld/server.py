@@ -6,6 +6,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -65,10 +66,9 @@ class Server(ThreadingHTTPServer):
         self._loop.join()
         with self._lock:
             for connection in self._open:
-                try:
+                # The client may have been first.
+                with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # the client was first
         for thread in self._answering:
             thread.join()
         self.server_close()
@@ -167,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             **(answer.headers if fault.status is None else {}),
             **fault.headers,
         }
+        if self.close_connection:  # as the client asked
+            headers["Connection"] = "close"
         if fault.retry_date is not None:
             headers["Retry-After"] = format_datetime(date + fault.retry_date, usegmt=True)
         if fault.wire is Wire.GZIPPED:

@@ -28,7 +28,7 @@ _AUTHORS: Final = ("Jane Doe", "José Núñez", "Zoë Li", "Staff")
 _SUMMARIES: Final = (
     "Traders said the move was driven by thin volumes & short covering.",
     "Analysts were split: some saw “a turn”, others a pause.",
-    "The next test is Friday’s jobs report, economists said.",
+    "The next test is Friday's jobs report, economists said.",
 )
 _CHANGES: Final = ("{}", "UPDATE 1-{}", "{} - Fake Wire", "{} | Report", "BREAKING: {}")
 

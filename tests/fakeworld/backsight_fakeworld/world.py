@@ -52,7 +52,7 @@ class Hit:
 
 
 class FakeWorld:
-    """Exchanges, Reddit, news and FRED on one port of loopback; a context manager.
+    """Exchanges, Reddit, news and FRED; a context manager that serves them on one port of loopback.
 
     What they say is a function of the seed, of now, and of what was changed on them (`exchange.close`...).
 
@@ -67,8 +67,6 @@ class FakeWorld:
 
     Attributes
     ----------
-    url : str
-        Where it listens: ``http://127.0.0.1:PORT``.
     log : list of Hit
         What was asked, in order.
     exchange, reddit, news, fred
@@ -93,21 +91,27 @@ class FakeWorld:
             "fredgraph": Fredgraph(seed),
         }
         self._control = Control(self._clock, self._script, self.log)
-        self._server = Server(port, self._reply)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._port = port
+        self._server: Server | None = None
+        self._last: dict[str, Answer] = {}
 
     def __enter__(self) -> Self:
+        self._server = Server(self._port, self._reply)
         self._server.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if self._server is not None:
+            self._server.stop()
 
-    def close(self) -> None:
-        """Break off all answers and stop."""
-        self._server.stop()
+    @property
+    def url(self) -> str:
+        """Where it listens, once it is entered: ``http://127.0.0.1:PORT``."""
+        if self._server is None:
+            raise RuntimeError("the world listens within a with statement only")
+        return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
     def now(self) -> datetime:
@@ -162,7 +166,7 @@ class FakeWorld:
                 path=request.path,
                 query=request.query,
                 headers=request.headers,
-                fault=fault and fault.name,
+                fault=None if fault is None else fault.name,
             )
         )
         first, _, rest = request.path.removeprefix("/").partition("/")
@@ -173,4 +177,6 @@ class FakeWorld:
         else:
             seen = now if fault is None else now + fault.content_shift
             answer = source.answer(replace(request, path=f"/{rest}"), seen)
-        return Reply(answer=answer, fault=fault, now=now)
+        last = self._last.get(request.path, answer)
+        self._last[request.path] = answer
+        return Reply(answer=last if fault is not None and fault.again else answer, fault=fault, now=now)

@@ -1,8 +1,8 @@
 """Six exchanges, each with its own API, on one history of trades per market."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from backsight_fakeworld.clock import Clock
@@ -92,7 +92,7 @@ class Exchange:
             ``[open time in ms, open, high, low, close, volume]``, oldest first.
         """
         market, now, step = self._market(venue, symbol), self._clock.now, STEPS[timeframe]
-        ticks = 10**market.decimals
+        ticks = market.ticks
         return [
             [bar.at, bar.open / ticks, bar.high / ticks, bar.low / ticks, bar.close / ticks, bar.volume / LOTS]
             for bar in self.venues[venue].bars(market, step, to_ms(since), to_ms(until), now)
@@ -108,7 +108,7 @@ class Exchange:
         """Return bids and asks of now as ``[price, amount]``, best first."""
         market = self._market(venue, symbol)
         bids, asks = market.book(to_ms(self._clock.now), depth)
-        ticks = 10**market.decimals
+        ticks = market.ticks
         shown = [[[price / ticks, amount / LOTS] for price, amount in side] for side in (bids, asks)]
         return shown[0], shown[1]
 
@@ -135,15 +135,17 @@ class Exchange:
         return next(market for market in self.venues[venue].markets.values() if market.symbol == symbol)
 
     def _gaps_at(self, venue: str, now: datetime) -> list[Gap]:
-        outages = self._outages(venue, now) if self.has_outages else []
+        fortnights = range((now - LISTED) // _FORTNIGHT + 1 if self.has_outages else 0)
+        outages = [gap for number in fortnights if (gap := _outage(self._seed, venue, number)) and gap.start < now]
         added = [gap for gap in self._gaps if gap.venue == venue and (gap.filled_at is None or now < gap.filled_at)]
         return sorted([*outages, *added], key=lambda gap: gap.start)
 
-    def _outages(self, venue: str, now: datetime) -> list[Gap]:
-        found = []
-        for fortnight in range((now - LISTED) // _FORTNIGHT + 1):
-            draw = rng(self._seed, venue, "outage", fortnight)
-            if draw.random() < 0.5:
-                start = LISTED + fortnight * _FORTNIGHT + timedelta(minutes=draw.randrange(13 * 24 * 60))
-                found.append(Gap(venue=venue, start=start, end=start + timedelta(minutes=draw.randint(60, 360))))
-        return [gap for gap in found if gap.start < now]
+
+@lru_cache(maxsize=10_000)
+def _outage(seed: int, venue: str, fortnight: int) -> Gap | None:
+    """Return the outage of a fortnight since the listing, if there is one."""
+    draw = rng(seed, venue, "outage", fortnight)
+    if draw.random() < 0.5:
+        return None
+    start = LISTED + fortnight * _FORTNIGHT + timedelta(minutes=draw.randrange(13 * 24 * 60))
+    return Gap(venue=venue, start=start, end=start + timedelta(minutes=draw.randint(60, 360)))

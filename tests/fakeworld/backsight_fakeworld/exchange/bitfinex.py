@@ -78,7 +78,8 @@ class Bitfinex(Venue):
         return json_page([_trade(market, trade) for trade in trades], names={"time": 1, "amount": 2, "price": 3})
 
     def _book(self, market: Market, precision: str, length: int, now: datetime) -> Answer:
-        ticks, rows = 10**market.decimals, []
+        ticks = market.ticks
+        rows: list[list[float]] = []
         for sign, side in zip((1, -1), market.book(to_ms(now), length), strict=True):
             for price, amount in side:
                 second = len(rows) + 1
@@ -90,13 +91,13 @@ class Bitfinex(Venue):
 
 
 def _candle(market: Market, bar: Bar) -> list[object]:
-    ticks = 10**market.decimals
+    ticks = market.ticks
     return [bar.at, *(price / ticks for price in (bar.open, bar.close, bar.high, bar.low)), bar.volume / 1e8]
 
 
 def _trade(market: Market, trade: Trade) -> list[object]:
     amount = (-1 if trade.is_sell else 1) * trade.amount / 1e8
-    return [trade.id, trade.at // 1000, amount, trade.price / 10**market.decimals]
+    return [trade.id, trade.at // 1000, amount, trade.price / market.ticks]
 
 
 def _error(message: str) -> Answer:

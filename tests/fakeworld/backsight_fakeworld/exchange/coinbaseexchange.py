@@ -55,7 +55,7 @@ class CoinbaseExchange(Venue):
             bars = list(self.bars(market, step, start, end + 1, now))[::-1]
         else:
             bars = list(islice(self.bars_before(market, step, to_ms(now), now), _MOST))
-        ticks = 10**market.decimals
+        ticks = market.ticks
         rows = [
             [bar.at // 1000, *(price / ticks for price in (bar.low, bar.high, bar.open, bar.close)), bar.volume / 1e8]
             for bar in bars

@@ -76,6 +76,11 @@ class Market:
         """Name in ccxt: ``BTC/USD``."""
         return f"{self.base}/{self.quote}"
 
+    @property
+    def ticks(self) -> int:
+        """Ticks in a unit of the quote."""
+        return int(10**self.decimals)
+
     def show_price(self, ticks: int) -> str:
         """Return a price as venues print it."""
         return _decimal(ticks, self.decimals)
@@ -225,7 +230,7 @@ def _anchor(market: Market, hour: int) -> int:
     )
     noise = rng(market.seed, market.base, "noise", hour).gauss(0, 0.004)
     spread = rng(market.seed, market.venue, market.symbol, "spread", hour).gauss(0, 0.0005)
-    return round(market.price * math.exp(waves + noise + spread) * 10**market.decimals)
+    return round(market.price * math.exp(waves + noise + spread) * market.ticks)
 
 
 @lru_cache(maxsize=1024)

@@ -35,7 +35,8 @@ RSS_DATES: Final[Mapping[str, Callable[[datetime], str | None]]] = {
     "epoch": lambda at: str(int(at.timestamp())),
     "dateonly": lambda at: f"{at:%Y-%m-%d}",
 }
-ATOM_DATES: Final[Mapping[str, Callable[[datetime], str | None]]] = RSS_DATES | {
+ATOM_DATES: Final[Mapping[str, Callable[[datetime], str | None]]] = {
+    **RSS_DATES,
     "numeric": lambda at: at.astimezone(timezone(timedelta(hours=2))).isoformat(),
     "gmt": lambda at: at.isoformat().replace("+00:00", "Z"),
     "nozone": lambda at: at.replace(tzinfo=None).isoformat(),

@@ -6,26 +6,27 @@ from itertools import takewhile
 from typing import Final
 
 from backsight_fakeworld.messages import Answer, Request, json_document, json_page
-from backsight_fakeworld.stories import FOUNDED, SOURCES, Story, stories_before
+from backsight_fakeworld.stories import SOURCES, Story, stories_before
 
 _CONTENT: Final = 200
+_DEFAULT_AGE: Final = timedelta(days=30)
+_SECOND: Final = timedelta(seconds=1)
 
 
 class NewsApi:
     """``/v2/everything?q=...``, newest first, with a key in the header ``X-Api-Key``, as bearer or as ``apiKey``.
 
+    ``from``, by default 30 days ago, and ``to`` are both within.
+
     Attributes
     ----------
     max_results : int
         How far a search may be paged; beyond it is an error.
-    max_age : timedelta
-        How old an article may be.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self.max_results = 1000
-        self.max_age = timedelta(days=3650)
 
     def answer(self, request: Request, now: datetime) -> Answer:
         """Answer a request, its path without the prefix, as at an instant."""
@@ -53,24 +54,16 @@ class NewsApi:
                 f"You are limited to a max of {self.max_results} results. You are trying to go beyond.",
             )
         try:
-            since, until = _instant(request, "from", FOUNDED), _instant(request, "to", now)
+            since, until = _instant(request, "from", now - _DEFAULT_AGE), _instant(request, "to", now)
         except ValueError as error:
             return _error(400, "parameterInvalid", str(error))
-        if since < now - self.max_age and "from" in request.query:
-            return _error(
-                426, "parameterInvalid", f"You may request articles as far back as {now - self.max_age:%Y-%m-%d}."
-            )
         newest = merge(
-            *(stories_before(self._seed, source, min(until + timedelta(seconds=1), now)) for source in SOURCES),
+            *(stories_before(self._seed, source, min(until + _SECOND, now)) for source in SOURCES),
             key=lambda story: story.published,
             reverse=True,
         )
-        # The count of a broad search stops somewhere, as a search for everything would take for ever.
-        found = [
-            story
-            for story in takewhile(lambda story: story.published >= max(since, now - timedelta(days=60)), newest)
-            if matches(story, words)
-        ]
+        recent = takewhile(lambda story: story.published >= since, newest)
+        found = [story for story in recent if matches(story, words)]
         return json_page(
             [_article(story) for story in found[size * (page - 1) : size * page]],
             lambda rows: {"status": "ok", "totalResults": len(found), "articles": rows},
