@@ -12,6 +12,7 @@ from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
 from backsight_ingest.output import fail, print_accounts, print_json, show_frame, table
+from backsight_ingest.prices_cli import books, prices
 
 if TYPE_CHECKING:
     from backsight_ingest.accounts import Account
@@ -190,3 +191,7 @@ def _progress() -> Iterator[Callable[["Account"], None]]:
             f"{escape(account.origin)}: {account.read:,} rows, {account.accepted:,} new, "
             f"{account.quarantined:,} in quarantine"
         )
+
+
+pull.add_command(prices)
+pull.add_command(books)

@@ -91,8 +91,10 @@ class Session(requests.Session):
         self.max_redirects = 5
         self.ahead = timedelta(0)
         """How far the server's clock was ahead of ours in its last answer."""
+        self.interval = interval
+        """Between requests to one host; a client that knows what each request costs sets it before each."""
         self._clock = clock
-        transport = _Transport(self, clock, limiter, interval, check, limits)
+        transport = _Transport(self, clock, limiter, check, limits)
         for scheme in ("http://", "https://"):
             self.mount(scheme, transport)
 
@@ -132,7 +134,6 @@ class _Transport(HTTPAdapter):
         session: Session,
         clock: Clock,
         limiter: Limiter,
-        interval: timedelta,
         check: Check,
         limits: Limits,
     ) -> None:
@@ -141,7 +142,6 @@ class _Transport(HTTPAdapter):
         self._session = session
         self._clock = clock
         self._limiter = limiter
-        self._interval = interval
         self._check = check
         self._limits = limits
 
@@ -156,7 +156,7 @@ class _Transport(HTTPAdapter):
     ) -> requests.Response:
         """Return the whole answer; what the client says of streaming and time is not heeded."""
         place, limits = _place(str(request.url)), self._limits
-        self._limiter.wait(urlsplit(str(request.url)).netloc, self._interval)
+        self._limiter.wait(urlsplit(str(request.url)).netloc, self._session.interval)
         begun = self._clock.elapsed()
         times = (limits.connect.total_seconds(), limits.idle.total_seconds())
         try:
@@ -207,8 +207,9 @@ class _Transport(HTTPAdapter):
             try:
                 self._check(body)
             except ValueError as error:
-                shown = body[:_SHOWN].decode("utf-8", "replace")
-                raise Transient(f"{place}: status 200, but {error}: {shown!r}") from None
+                # What answers a POST may be a token.
+                shown = f": {body[:_SHOWN].decode('utf-8', 'replace')!r}" if answer.request.method == "GET" else ""
+                raise Transient(f"{place}: status 200, but {error}{shown}") from None
 
 
 def _place(url: str) -> str:

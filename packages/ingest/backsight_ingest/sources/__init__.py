@@ -1,0 +1,1 @@
+"""Live sources: each is a job around the client of its vendor."""
