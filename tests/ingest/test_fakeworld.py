@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -466,6 +467,7 @@ def test_gdelt_lists_at_most_250_of_a_stretch(world: FakeWorld) -> None:
         for story in world.news.truth(seen[-1] - HOUR / 4, datetime(2024, 5, 3, tzinfo=UTC))
         if "bitcoin" in story.title.lower()
     }
+    assert articles(timespan="2d", sort="dateasc") == articles(timespan="2d", maxrecords=250)[:-76:-1]
     assert ask(world, "/gdelt/api/v2/doc/doc", **asked, timespan="0h").json() == {}
     assert "too short" in ask(world, "/gdelt/api/v2/doc/doc", query="x").text
 
@@ -490,6 +492,14 @@ def test_fredapi_reads_all_releases(world: FakeWorld, series: str) -> None:
     ]
     vintages = fred(world).get_series_vintage_dates(series)
     assert [day.date() for day in vintages] == sorted({release.realtime_start for release in world.fred.truth(series)})
+
+
+@pytest.mark.parametrize("series", ["DGS10", "ICSA", "CPIAUCSL", "PAYEMS", "GDPC1", "DFF"])
+def test_a_day_publishes_one_value_of_a_period_and_a_new_one(world: FakeWorld, series: str) -> None:
+    truth = world.fred.truth(series)
+    assert len({release[:2] for release in truth}) == len(truth)
+    for release, following in pairwise(truth):
+        assert release.date != following.date or release.value != following.value
 
 
 def test_series_are_revised_as_theirs_are(world: FakeWorld) -> None:

@@ -93,7 +93,7 @@ def test_too_many_requests(world: FakeWorld, path: str, fault: Fault, after: str
     assert ask(world, path).status_code == 200
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("status", [500, 503, 520])
 def test_server_error(world: FakeWorld, path: str, status: int) -> None:
     assert faulty(world, path, Fault.server_error(status)).status_code == status
 

@@ -244,7 +244,11 @@ def series(seed: int, series_id: str) -> Series:
     plan = _PLANS[series_id]
     current: dict[date, str] = {}
     releases = []
-    for day, values in sorted(plan.publish(rng(seed, "series", series_id)), key=lambda publication: publication[0]):
+    days: dict[date, dict[date, float | None]] = {}
+    for day, values in plan.publish(rng(seed, "series", series_id)):
+        # Of what comes out on one day, its vintage holds the last.
+        days.setdefault(day, {}).update(values)
+    for day, values in sorted(days.items()):
         for period, value in sorted(values.items()):
             shown = "." if value is None else f"{value:.{plan.decimals}f}"
             if current.get(period) != shown:

@@ -12,6 +12,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from http import HTTPStatus
+from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -177,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Transfer-Encoding"] = "chunked"
         elif status != HTTPStatus.NOT_MODIFIED:
             headers["Content-Length"] = str(max(len(body), fault.size if fault.wire is Wire.PADDED else 0))
-        lines = [f"{self.protocol_version} {status} {HTTPStatus(status).phrase}"]
+        lines = [f"{self.protocol_version} {status} {responses.get(status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

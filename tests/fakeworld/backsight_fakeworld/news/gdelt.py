@@ -1,5 +1,6 @@
 """GDELT's DOC 2.0 API, lists of articles."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice, takewhile
@@ -40,20 +41,12 @@ class Gdelt:
         most = min(request.number("maxrecords", 75), _MOST)
         # Seen when its quarter of an hour is over.
         if query.get("sort", "datedesc").lower() == "dateasc":
-            found = (
-                story
-                for story in merge(
-                    *(stories(self._seed, source, since - _SLOT, until) for source in SOURCES),
-                    key=lambda story: story.published,
-                )
-            )
+            parts = [stories(self._seed, source, since - _SLOT, until) for source in SOURCES]
+            found: Iterable[Story] = merge(*parts, key=lambda story: story.published)
         else:
-            newest = merge(
-                *(stories_before(self._seed, source, until) for source in SOURCES),
-                key=lambda story: story.published,
-                reverse=True,
-            )
-            found = (story for story in takewhile(lambda story: story.published >= since - _SLOT, newest))
+            parts = [stories_before(self._seed, source, until) for source in SOURCES]
+            newest = merge(*parts, key=lambda story: story.published, reverse=True)
+            found = takewhile(lambda story: story.published >= since - _SLOT, newest)
         seen = (story for story in found if since <= _seen(story) <= until and matches(story, query["query"]))
         rows = [_article(story) for story in islice(seen, most)]
         return json_page(rows, lambda rows: {"articles": rows}) if rows else json_document({})
