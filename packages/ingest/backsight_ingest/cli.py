@@ -11,6 +11,7 @@ from backsight_features.errors import BadInput
 from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
+from backsight_ingest.macro_cli import macro
 from backsight_ingest.output import fail, print_accounts, print_json, show_frame, table
 from backsight_ingest.prices_cli import books, prices
 
@@ -195,3 +196,4 @@ def _progress() -> Iterator[Callable[["Account"], None]]:
 
 pull.add_command(prices)
 pull.add_command(books)
+pull.add_command(macro)
