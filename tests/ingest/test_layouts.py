@@ -46,7 +46,7 @@ def test_a_layout_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('kind = "bars"', 'kind = "candles"', "kind is 'candles', should be one of: bars, macro"),
+        ('kind = "bars"', 'kind = "candles"', "kind is 'candles', should be one of: bars, books, macro"),
         ('kind = "bars"', "", "kind is None, should be one of"),
         ('kind = "bars"', 'kind = "bars"\ncolour = 1', "unknown key colour"),
         ('kind = "bars"', 'kind = "bars"\nname = "x"', "unknown key name"),

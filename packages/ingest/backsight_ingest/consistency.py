@@ -10,6 +10,7 @@ from backsight_features.clocks import timeframe
 from backsight_ingest.layout import NAME, Layout, Stamp, duration
 
 _DERIVED: Final = ("observed_at", "available_at", "available_at_estimated", "source")
+_EDITED: Final = ("news", "posts")
 
 
 class Wrong(Exception):
@@ -46,6 +47,7 @@ def check(layout: Layout) -> None:
 def _check_columns(layout: Layout, columns: Mapping[str, tuple[str, ...]], constants: Mapping[str, str]) -> None:
     table = layout.table
     allowed = {*table.columns, *_DERIVED} - {"source", "available_at_estimated"}
+    allowed |= {"edited_at"} if layout.kind in _EDITED else set()
     for key in (*columns, *constants):
         if key not in allowed:
             raise Wrong(f"{layout.kind} have no {key}; one of: {', '.join(sorted(allowed))}")
@@ -56,6 +58,8 @@ def _check_columns(layout: Layout, columns: Mapping[str, tuple[str, ...]], const
         raise Wrong(f"says nothing of {', '.join(lacking)}; name the column, or a constant")
     if unknown := sorted({*layout.optional, *layout.replace} - columns.keys()):
         raise Wrong(f"optional or replace names {unknown[0]}, which is not in columns")
+    if "edited_at" in constants:
+        raise Wrong("edited_at is a constant, should name a column: when each text was edited")
     if always := sorted(set(layout.optional) & needed - constants.keys()):
         raise Wrong(f"optional names {always[0]}, which every one of the {layout.kind} has to have")
     if twice := sorted(columns.keys() & constants.keys() - set(layout.optional)):

@@ -14,22 +14,36 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Final
 
+import zstandard
 from backsight_features.errors import BadInput
 
 LARGEST_DECODED: Final = 32 * 2**30
 """Bytes that one file may unpack to."""
 
 _CHUNK: Final = 2**20
-_DECODERS: Final = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".zip")
-_DAMAGE: Final = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, OSError, RuntimeError)
+_DAMAGE: Final = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    OSError,
+    RuntimeError,
+)
+_LARGEST_WINDOW: Final = 2**31
+"""Of zst, as the dumps of Reddit need it."""
+
+_ZST_CHUNK: Final = 2**12
+"""Each four bytes may become a block of 128 KiB: it takes a bomb as large as this to fill 128 MiB at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +219,7 @@ def _unpack(file: Named, patterns: tuple[str, ...], folder: Path, largest: int) 
                 skipped.append(origin)
                 continue
             target = folder / str(len(members))
-            _copy(_decoder(inside, stream), target, budget)
+            _copy(_decoded(inside, stream), target, budget)
             members.append(Member(path=target, name=inside, place=f"{place}!{inside}", origin=origin))
         return members, skipped
     relative = _shown(file.path.relative_to(file.home))
@@ -213,7 +227,7 @@ def _unpack(file: Named, patterns: tuple[str, ...], folder: Path, largest: int) 
         return [Member(path=file.path, name=relative, place=place, origin=file.origin)], []
     target = folder / "0"
     with file.path.open("rb") as stream:
-        _copy(_decoder(name, stream), target, _Budget(file.origin, largest))
+        _copy(_decoded(name, stream), target, _Budget(file.origin, largest))
     return [Member(path=target, name=relative, place=place, origin=file.origin)], []
 
 
@@ -233,11 +247,47 @@ def _archived(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield member.name.removeprefix("./"), stream_or_none
 
 
-def _decoder(name: str, stream: IO[bytes]) -> IO[bytes]:
-    for suffix, opener in _DECODERS.items():
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: stream.read(_CHUNK), b"")
+
+
+def _opened_by(opener: Callable[[IO[bytes]], IO[bytes]]) -> Callable[[IO[bytes]], Iterator[bytes]]:
+    def decode(stream: IO[bytes]) -> Iterator[bytes]:
+        with opener(stream) as text:
+            yield from _chunks(text)
+
+    return decode
+
+
+def _zst(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield what a zst file of one or more frames holds; zstandard's own reader takes one that breaks off for whole."""
+    frames = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+    frame = frames.decompressobj()
+    begun = False
+    while chunk := stream.read(_ZST_CHUNK):
+        while chunk:
+            yield frame.decompress(chunk)
+            begun, chunk = not frame.eof, frame.unused_data
+            if frame.eof:
+                frame = frames.decompressobj()
+    if begun:
+        raise EOFError("it ends before its last frame does")
+
+
+_DECODERS: Final[Mapping[str, Callable[[IO[bytes]], Iterator[bytes]]]] = {
+    ".gz": _opened_by(gzip.open),  # type: ignore[arg-type]
+    ".xz": _opened_by(lzma.open),
+    ".bz2": _opened_by(bz2.open),
+    ".zst": _zst,
+    ".zstd": _zst,
+}
+
+
+def _decoded(name: str, stream: IO[bytes]) -> Iterator[bytes]:
+    for suffix, decode in _DECODERS.items():
         if name.endswith(suffix):
-            return opener(stream)  # type: ignore[operator,no-any-return]
-    return stream
+            return decode(stream)
+    return _chunks(stream)
 
 
 class _Budget:
@@ -254,8 +304,8 @@ class _Budget:
             raise BadInput(f"{self._origin} unpacks to more than {self._largest} bytes; split it")
 
 
-def _copy(source: IO[bytes], target: Path, budget: _Budget) -> None:
+def _copy(source: Iterable[bytes], target: Path, budget: _Budget) -> None:
     with target.open("wb") as sink:
-        while chunk := source.read(_CHUNK):
+        for chunk in source:
             budget.spend(len(chunk))
             sink.write(chunk)

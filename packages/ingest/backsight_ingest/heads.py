@@ -7,7 +7,7 @@ from typing import Final
 from backsight_features.errors import BadInput, Drifted
 
 from backsight_ingest.files import Member
-from backsight_ingest.layout import Layout, render
+from backsight_ingest.layout import EVERYTHING_ELSE, Layout, render
 
 _MOST: Final = 20
 _LONGEST: Final = 40
@@ -69,8 +69,8 @@ class Settings:
         return found
 
 
-def sources(layout: Layout, variables: Mapping[str, str], names: Iterable[str]) -> list[dict[str, str]]:
-    """Return, per version, the column of the file that each column of the table comes from.
+def sources(layout: Layout, variables: Mapping[str, str], names: Iterable[str]) -> list[dict[str, tuple[str, ...]]]:
+    """Return, per version, the columns of the file that each column of the table comes from: the first that is filled.
 
     Raises
     ------
@@ -80,23 +80,25 @@ def sources(layout: Layout, variables: Mapping[str, str], names: Iterable[str]) 
     present = list(names)
     if twice := sorted({name for name in present if present.count(name) > 1}):
         raise Drifted(f"column {twice[0]!r} is there twice")
-    chosen: list[dict[str, str]] = []
+    chosen: list[dict[str, tuple[str, ...]]] = []
     for version in layout.versions:
-        found: dict[str, str] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for target, choices in {**layout.columns, **version.columns}.items():
             rendered = [render(choice, variables) for choice in choices]
-            match = [choice for choice in rendered if choice in present]
+            match = tuple(choice for choice in rendered if choice in present)
             if match:
-                found[target] = match[0]
+                found[target] = match
             elif target not in layout.optional:
                 raise Drifted(f"no column {' or '.join(map(repr, rendered))} for {target}; there is {_listed(present)}")
-        if version.present and version.present not in present:
-            raise Drifted(f"no column {version.present!r}; there is {_listed(present)}")
+        for name in (version.present, version.absent):
+            if name and name not in present:
+                raise Drifted(f"no column {name!r}; there is {_listed(present)}")
         chosen.append(found)
-    declared = {source for found in chosen for source in found.values()}
-    declared |= {version.present for version in layout.versions}
+    declared = {source for found in chosen for choices in found.values() for source in choices}
+    declared |= {name for version in layout.versions for name in (version.present, version.absent)}
     declared |= {render(name, variables) for name in layout.ignored} | set(layout.id_from)
-    if unknown := [name for name in present if name not in declared]:
+    unknown = [name for name in present if name not in declared]
+    if unknown and EVERYTHING_ELSE not in layout.ignored:
         raise Drifted(f"column {_listed(unknown)} is not declared; map it or list it under ignored")
     return chosen
 

@@ -28,6 +28,9 @@ KINDS: Final[Mapping[str, Table]] = {
 NAME: Final = re.compile(r"\{(\w+)\}")
 """A variable in a text of a layout."""
 
+EVERYTHING_ELSE: Final = "*"
+"""Among the ignored columns: all that are not declared."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -154,13 +157,14 @@ class Version:
 
     Parameters
     ----------
-    present : str
-        The column that is empty where the row does not hold this version; "" where each row does.
+    present, absent : str
+        A column that is empty where the row does not hold this version, and one that is filled there; "" for none.
     columns, constants : mapping of str to str
         In place of the layout's.
     """
 
     present: str = ""
+    absent: str = ""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,75 +1,31 @@
-"""JSON objects as records, one a line or in the list of a document; every value is kept as it was written."""
+"""JSON objects as records, one a line or in the list of a document; every value is kept as it was written.
+
+A field within a field is named with dots, ``source.name``. Lines are decoded by msgspec, which reads over what nobody
+asked for; a line that it refuses is read once more by `json`, which says why, or is laxer. That both say the same of
+sound lines is tested.
+"""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
+import numpy as np
+import polars as pl
 from backsight_features.errors import BadInput, Drifted
 
-from backsight_ingest.blocks import SURROGATE, Block, no_row, open_text, row, text_lines
+from backsight_ingest.blocks import SURROGATE, Block, is_sound, open_text, shown
 from backsight_ingest.files import Member
 from backsight_ingest.heads import Head, Settings, sources
-from backsight_ingest.layout import Layout, render
+from backsight_ingest.layout import EVERYTHING_ELSE, Layout, render
 
 LARGEST_DOCUMENT: Final = 512 * 2**20
 """Bytes of a JSON document, which is read as a whole."""
 
-
-def _scalar(value: Any) -> str | None:
-    """Return a JSON value as text; numbers come as they were written."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _parsed(text: str) -> Any:
-    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-
-
-def cells(text: str) -> dict[str, str | None] | None:
-    """Return the cells of a row that was set aside as JSON, None where the text is a line that could not be split."""
-    try:
-        found = _parsed(text)
-    except (ValueError, RecursionError):
-        return None
-    return {name: _scalar(value) for name, value in found.items()} if isinstance(found, dict) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fields:
-    """The fields of a JSON object: those read, in order, those that must be there, and those passed over."""
-
-    read: tuple[str, ...]
-    required: frozenset[str]
-    ignored: frozenset[str]
-
-
-def _picked(found: Any, fields: _Fields) -> tuple[list[str | None] | None, str]:
-    """Return the cells of a JSON object in the order of the columns, or the reason why it is no row."""
-    if not isinstance(found, dict):
-        return None, "not a JSON object"
-    if unknown := [key for key in found if key not in fields.read and key not in fields.ignored]:
-        return None, f"field {unknown[0]!r} is not declared"
-    if lacking := sorted(fields.required - found.keys()):
-        return None, f"no field {lacking[0]!r}"
-    cells = [_scalar(found.get(name)) for name in fields.read]
-    if any(cell is not None and SURROGATE.search(cell) for cell in cells):
-        return None, "holds half a surrogate pair"
-    return cells, ""
-
-
-def _fields(layout: Layout, variables: Mapping[str, str], first: Any) -> _Fields:
-    if not isinstance(first, dict):
-        raise Drifted("the first record is no JSON object")
-    chosen = sources(layout, variables, first)
-    ignored = frozenset(render(name, variables) for name in layout.ignored)
-    optional = [choice for target in layout.optional for choice in layout.columns.get(target, ())]
-    read = dict.fromkeys([*(name for name in first if name not in ignored), *layout.id_from, *optional])
-    required = {source for found in chosen for target, source in found.items() if target not in layout.optional}
-    return _Fields(read=tuple(read), required=frozenset(required), ignored=ignored)
+_ROWS_PER_BLOCK: Final = 4_000
 
 
 def json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | Block]:
@@ -81,28 +37,23 @@ def json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[H
         If the first object has not the declared fields, or there is none.
     """
     variables = settings.resolve(member, [])
-    fields: _Fields | None = None
-    waiting: list[tuple[str, str]] = []
-    for line, sound in text_lines(member, layout.format):
-        reason = "" if sound else f"not valid {layout.format.encoding}"
-        reason = reason if line.strip() else "empty row"
-        found: Any = None
-        try:
-            found = None if reason else _parsed(line.rstrip("\r\n"))
-        except (ValueError, RecursionError) as error:
-            reason = f"half a line, or no JSON: {error}"
-        if fields is None:
-            if reason:
-                waiting.append((reason, line))
-                continue
-            fields = _fields(layout, variables, found)
-            yield Head(names=fields.read, variables=variables)
-            for earlier in waiting:
-                yield no_row(*earlier)
-        cells, why = (None, reason) if reason else _picked(found, fields)
-        yield no_row(why, line) if cells is None else row(cells, len(line))
-    if fields is None:
-        raise Drifted(waiting[0][0] if waiting else "no record")
+    encoding = layout.format.encoding
+    with open_text(member, layout.format) as text:
+        broken: list[tuple[int, str, str]] = []
+        while line := text.line():
+            first, reason = _object(line, encoding)
+            if not reason:
+                break
+            broken.append((len(broken), reason, shown(line)))
+        else:
+            raise Drifted(broken[0][1] if broken else "no record")
+        fields = _fields(layout, variables, first)
+        yield Head(names=fields.read, variables=variables)
+        yield Block.of(fields.read, [], [], broken)
+        text.give_back(line)
+        decode = _decoder(fields)
+        while lines := text.block():
+            yield _decoded(lines, fields, decode) or _parsed(lines, fields, encoding)
 
 
 def json_document(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | Block]:
@@ -118,11 +69,12 @@ def json_document(layout: Layout, member: Member, settings: Settings) -> Iterato
     if member.path.stat().st_size > LARGEST_DOCUMENT:
         raise BadInput(f"{member.origin} is a JSON document of more than {LARGEST_DOCUMENT} bytes; make it JSON lines")
     variables = settings.resolve(member, [])
-    with open_text(member, layout.format) as stream:
-        try:
-            found = _parsed(stream.read())
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{member.origin} is no whole JSON document: {error}") from None
+    with open_text(member, layout.format) as text:
+        whole = b"".join(iter(text.block, b""))
+    try:
+        found = _loads(whole)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{member.origin} is no whole JSON document: {error}") from None
     for key in layout.format.rows.split(".") if layout.format.rows else []:
         if not isinstance(found, dict) or key not in found:
             raise Drifted(f"no {layout.format.rows!r} in the document")
@@ -133,9 +85,199 @@ def json_document(layout: Layout, member: Member, settings: Settings) -> Iterato
         return
     fields = _fields(layout, variables, found[0])
     yield Head(names=fields.read, variables=variables)
-    for each in found:
-        cells, why = _picked(each, fields)
-        if cells is None:
-            yield no_row(why, json.dumps(each, ensure_ascii=True))
+    damaged = "" if is_sound(whole) else f"not valid {layout.format.encoding}"
+    for start in range(0, len(found), _ROWS_PER_BLOCK):
+        objects = [(each, "", each) for each in found[start : start + _ROWS_PER_BLOCK]]
+        yield _picked(objects, fields, damaged)
+
+
+def cells(text: str) -> dict[str, str | None] | None:
+    """Return the cells of a row that was set aside as JSON, None where the text is a line that could not be split."""
+    try:
+        found = _loads(text.encode())
+    except (ValueError, RecursionError):
+        return None
+    return {name: _scalar(value) for name, value in found.items()} if isinstance(found, dict) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fields:
+    """The fields of JSON objects.
+
+    Parameters
+    ----------
+    paths : mapping of str to tuple of str
+        Per column where it stands: the name of a field, and of those within it.
+    required : frozenset of str
+        Fields that each object has to have.
+    ignored : frozenset of str
+        Fields passed over, ``*`` for all others.
+    """
+
+    paths: Mapping[str, tuple[str, ...]]
+    required: frozenset[str]
+    ignored: frozenset[str]
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns."""
+        return tuple(self.paths)
+
+    @cached_property
+    def roots(self) -> tuple[str, ...]:
+        """The fields of an object that they stand in."""
+        return tuple(dict.fromkeys(path[0] for path in self.paths.values()))
+
+
+def _fields(layout: Layout, variables: Mapping[str, str], first: Any) -> _Fields:
+    """Return the fields that a layout asks for, given the first object, which has to be of its shape.
+
+    Objects of one text need not have the same fields, so of a column with several names all are read.
+    """
+    if not isinstance(first, dict):
+        raise Drifted("the first record is no JSON object")
+
+    def path(name: str) -> tuple[str, ...]:
+        return (name,) if name in first else tuple(name.split("."))
+
+    asked = [
+        (target, [render(choice, variables) for choice in choices])
+        for version in layout.versions
+        for target, choices in {**layout.columns, **version.columns}.items()
+    ]
+    names = [name for _, group in asked if any(path(each)[0] in first for each in group) for name in group]
+    names += [name for version in layout.versions for name in (version.present, version.absent) if name]
+    optional = [name for target, group in asked if target in layout.optional for name in group]
+    paths = {name: path(name) for name in dict.fromkeys([*names, *layout.id_from, *optional])}
+    roots = {each[0] for each in paths.values()}
+    chosen = sources(layout, variables, dict.fromkeys([*names, *(name for name in first if name not in roots)]))
+    required = {
+        found[0]
+        for each in chosen
+        for target, found in each.items()
+        if target not in layout.optional and len(found) == 1
+    }
+    return _Fields(
+        paths=paths,
+        required=frozenset(paths[name][0] for name in required),
+        ignored=frozenset(render(name, variables) for name in layout.ignored),
+    )
+
+
+def _scalar(value: Any) -> str | None:
+    """Return a JSON value as text; numbers come as they were written."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _within(value: Any, path: Sequence[str]) -> Any:
+    """Return the value that stands in fields within a value, None where there is no such field."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _decoder(fields: _Fields) -> msgspec.json.Decoder[Any]:
+    """Return what decodes an object of these fields, and refuses one that has others or lacks one."""
+    read = {f"read_{i}": (name, Any, name in fields.required) for i, name in enumerate(fields.roots)}
+    others = fields.ignored - {EVERYTHING_ELSE, *fields.roots}
+    ignored = {f"ignored_{i}": (name, msgspec.Raw, False) for i, name in enumerate(others)}
+    record = msgspec.defstruct(
+        "Record",
+        [
+            (attribute, kind) if required else (attribute, kind, None)
+            for attribute, (_, kind, required) in {**read, **ignored}.items()
+        ],
+        rename={attribute: name for attribute, (name, _, _) in {**read, **ignored}.items()},
+        forbid_unknown_fields=EVERYTHING_ELSE not in fields.ignored,
+        kw_only=True,
+        gc=False,
+    )
+    return msgspec.json.Decoder(record, float_hook=str)
+
+
+def _decoded(lines: bytes, fields: _Fields, decoder: msgspec.json.Decoder[Any]) -> Block | None:
+    """Return the records of lines that are all sound, each an object of the declared fields; None if one is not."""
+    if not is_sound(lines):
+        return None
+    try:
+        found = [*map(decoder.decode, lines.splitlines())]
+    except (ValueError, RecursionError):
+        return None
+    values = {name: [*map(attrgetter(f"read_{i}"), found)] for i, name in enumerate(fields.roots)}
+    rows = pl.DataFrame([_column(name, path, values[path[0]]) for name, path in fields.paths.items()])
+    return Block(rows=rows, offsets=np.arange(len(found)), broken=[])
+
+
+def _column(name: str, path: Sequence[str], values: list[Any]) -> pl.Series:
+    if len(path) > 1:
+        values = [_within(value, path[1:]) for value in values]
+    try:
+        return pl.Series(name, values, dtype=pl.String)
+    except TypeError:  # not all are texts
+        return pl.Series(name, [_scalar(value) for value in values], dtype=pl.String)
+
+
+def _parsed(lines: bytes, fields: _Fields, encoding: str) -> Block:
+    """Return the records of any lines."""
+    return _picked([(*_object(line, encoding), line) for line in lines.splitlines(keepends=True)], fields, "")
+
+
+def _object(line: bytes, encoding: str) -> tuple[Any, str]:
+    """Return what a line holds, or the reason why it is no record."""
+    if not is_sound(line):
+        return None, f"not valid {encoding}"
+    if not line.strip():
+        return None, "empty row"
+    try:
+        return _loads(line.rstrip(b"\r\n")), ""
+    except (ValueError, RecursionError) as error:
+        return None, f"half a line, or no JSON: {error}"
+
+
+def _loads(text: bytes) -> Any:
+    return json.loads(text.decode("utf-8", "surrogateescape"), parse_float=str, parse_constant=str)
+
+
+def _picked(objects: Sequence[tuple[Any, str, Any]], fields: _Fields, damaged: str) -> Block:
+    """Return the records that objects are.
+
+    Parameters
+    ----------
+    objects : sequence of (object, str, object or bytes)
+        Each, the reason why it is none, and its original.
+    fields : _Fields
+        What is picked.
+    damaged : str
+        The reason why an object with a half surrogate pair in it is no row; "" where it is left out of the text.
+    """
+    rows: list[Sequence[str | None]] = []
+    offsets: list[int] = []
+    broken: list[tuple[int, str, str]] = []
+    for offset, (found, reason, original) in enumerate(objects):
+        picked = [] if reason else [_scalar(_within(found, path)) for path in fields.paths.values()]
+        reason = reason or _misfit(found, fields)
+        if not reason and any(cell is not None and SURROGATE.search(cell) for cell in picked):
+            picked = [None if cell is None else SURROGATE.sub("", cell) for cell in picked]
+            reason = damaged
+        if reason:
+            broken.append((offset, reason, shown(original) if isinstance(original, bytes) else json.dumps(original)))
         else:
-            yield row(cells, sum(len(cell or "") for cell in cells))
+            rows.append(picked)
+            offsets.append(offset)
+    return Block.of(fields.read, rows, offsets, broken)
+
+
+def _misfit(found: Any, fields: _Fields) -> str:
+    """Return the reason why a JSON value is no record, "" where it is one."""
+    if not isinstance(found, dict):
+        return "not a JSON object"
+    if EVERYTHING_ELSE not in fields.ignored and (
+        unknown := [name for name in found if name not in fields.roots and name not in fields.ignored]
+    ):
+        return f"field {unknown[0]!r} is not declared"
+    lacking = sorted(fields.required - found.keys())
+    return f"no field {lacking[0]!r}" if lacking else ""

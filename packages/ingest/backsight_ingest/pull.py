@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ from backsight_ingest.dumps import check_timeframe, facts
 from backsight_ingest.files import Decoded, Named, decoded, find
 from backsight_ingest.heads import Settings
 from backsight_ingest.layout import Layout
+from backsight_ingest.prefetch import prefetched
 from backsight_ingest.records import ROWS_PER_BATCH, Batch, batches
 from backsight_ingest.sidecars import Sightings, sightings
 
@@ -109,6 +110,25 @@ def _named(error: BacksightError, file: Named) -> BacksightError:
 _PATTERNS: Final = {"csv": ("*.csv",), "jsonl": ("*.jsonl", "*.ndjson"), "json": ("*.json",)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What a batch holds.
+
+    Parameters
+    ----------
+    good : pl.DataFrame
+        Facts.
+    bad : pl.DataFrame
+        Rows for the quarantine.
+    last : int
+        The number of its last record.
+    """
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+    last: int
+
+
 class _File:
     """The pull of one file."""
 
@@ -146,8 +166,8 @@ class _File:
         account = Account(origin=origin, status="reading", skipped=skipped)
         tell(account)
         try:
-            for batch in batches(self._layout, self._whole.members, self._given, rows_per_batch=rows_per_batch):
-                account = self._write(batch, account)
+            for part in prefetched(self._parts(rows_per_batch)):
+                account = self._write(part, account)
                 tell(account)
         except (BadInput, Drifted) as error:
             # What came before in the file stays: it was read as declared.
@@ -159,30 +179,35 @@ class _File:
         self._lake.append(RUNS, row, now=self._now, app=self._app, watermark=_DONE)
         return account
 
-    def _write(self, batch: Batch, account: Account) -> Account:
+    def _parts(self, rows_per_batch: int) -> Iterator[_Part]:
+        """Yield what the batches hold; nothing is written."""
         layout = self._layout
-        broken = _broken(batch, len(layout.versions))
-        appended = accepted = duplicate = 0
-        if batch.rows.height:
-            rows = batch.rows if self._seen is None else batch.rows.with_columns(self._seen(batch.rows))
-            found = facts(layout, rows, batch.variables, now=self._now)
-            if layout.kind == "bars":
-                check_timeframe(found)
-            broken = pl.concat([broken, found.bad])
-            appended = found.good.height
-        if account.read == 0 and not appended and broken.height >= _ENOUGH:
-            raise Drifted(f"not one of the first {broken.height} rows can be read: {broken['reason'][0]}")
-        if broken.height:
-            self._lake.append(QUARANTINE, self._quarantined(broken, batch), now=self._now)
-        if appended:
-            written = self._lake.append(layout.table, found.good, now=self._now, app=self._app, watermark=batch.last)
+        for batch in batches(layout, self._whole.members, self._given, rows_per_batch=rows_per_batch):
+            good, bad = layout.table.empty(), _broken(batch, len(layout.versions))
+            if batch.rows.height:
+                rows = batch.rows if self._seen is None else batch.rows.with_columns(self._seen(batch.rows))
+                found = facts(layout, rows, batch.variables, now=self._now)
+                if layout.kind == "bars":
+                    check_timeframe(found)
+                good, bad = found.good, pl.concat([bad, found.bad])
+            yield _Part(good=good, bad=self._quarantined(bad, batch), last=batch.last)
+
+    def _write(self, part: _Part, account: Account) -> Account:
+        good, bad = part.good, part.bad
+        if account.read == 0 and good.is_empty() and bad.height >= _ENOUGH:
+            raise Drifted(f"not one of the first {bad.height} rows can be read: {bad['reason'][0]}")
+        if bad.height:
+            self._lake.append(QUARANTINE, bad, now=self._now)
+        accepted = duplicate = 0
+        if good.height:
+            written = self._lake.append(self._layout.table, good, now=self._now, app=self._app, watermark=part.last)
             accepted, duplicate = written.accepted, written.duplicate
         return replace(
             account,
-            read=account.read + appended + broken.height,
+            read=account.read + good.height + bad.height,
             accepted=account.accepted + accepted,
             duplicate=account.duplicate + duplicate,
-            quarantined=account.quarantined + broken.height,
+            quarantined=account.quarantined + bad.height,
         )
 
     def _quarantined(self, broken: pl.DataFrame, batch: Batch) -> pl.DataFrame:

@@ -4,23 +4,23 @@ Nothing is cast and nothing is inferred here. A record is counted from 1 within 
 archive, whether it is whole or broken.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 from backsight_features.errors import BadInput, Drifted
 
-from backsight_ingest.blocks import ROWS_PER_BLOCK, Block, no_row, text_lines
+from backsight_ingest.blocks import Block, open_text, shown
 from backsight_ingest.delimited import delimited
 from backsight_ingest.files import Member
 from backsight_ingest.heads import Head, Settings
 from backsight_ingest.layout import Layout
 from backsight_ingest.objects import json_document, json_lines
 
-ROWS_PER_BATCH: Final = 200_000
-TEXT_PER_BATCH: Final = 64 * 2**20
-"""Characters after which a batch is full, so that long texts take no more memory than short ones."""
+ROWS_PER_BATCH: Final = 500_000
+BYTES_PER_BATCH: Final = 64 * 2**20
+"""After which a batch is full, so that long texts take no more memory than short ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def batches(
     settings: Settings,
     *,
     rows_per_batch: int = ROWS_PER_BATCH,
-    text_per_batch: int = TEXT_PER_BATCH,
+    bytes_per_batch: int = BYTES_PER_BATCH,
 ) -> Iterator[Batch]:
     """Yield the records of a file's members; the same file gives the same batches each time.
 
@@ -84,14 +84,13 @@ def batches(
     BadInput
         If a text cannot be decoded, or a variable is found nowhere.
     """
-    building = _Building(rows_per_batch, text_per_batch)
+    building = _Building(rows_per_batch, bytes_per_batch)
     drifted: list[Drifted] = []
     for member in members:
         start = building.last
         try:
-            for found in _records(layout, member, settings, min(rows_per_batch, ROWS_PER_BLOCK)):
+            for found in _READERS[layout.format.type](layout, member, settings):
                 yield from building.begin(found) if isinstance(found, Head) else building.add(member, found)
-            building.shelve(member)
         except UnicodeError as error:
             raise BadInput(f"{member.origin} is not {layout.format.encoding}: {error}") from None
         except Drifted as error:
@@ -100,84 +99,73 @@ def batches(
             drifted.append(Drifted(f"{member.origin}: {error}"))
             if len(drifted) == len(members):
                 raise drifted[0] from None
-            for line, _ in text_lines(member, layout.format):
-                yield from building.add(member, no_row(f"the file has another shape: {error}", line))
+            for found in _lost(member, layout, f"the file has another shape: {error}"):
+                yield from building.add(member, found)
     yield from building.flush()
+
+
+def _lost(member: Member, layout: Layout, reason: str) -> Iterator[Block]:
+    """Yield the lines of a text as broken records."""
+    with open_text(member, layout.format) as text:
+        while lines := text.block():
+            broken = [(offset, reason, shown(line)) for offset, line in enumerate(lines.splitlines())]
+            yield Block.of([], [], [], broken)
 
 
 class _Building:
     """A batch in the making."""
 
-    def __init__(self, rows_per_batch: int, text_per_batch: int) -> None:
+    def __init__(self, rows_per_batch: int, bytes_per_batch: int) -> None:
         self.last = 0
         self._rows_per_batch = rows_per_batch
-        self._text_per_batch = text_per_batch
-        self._head = Head(names=(), variables={})
+        self._bytes_per_batch = bytes_per_batch
+        self._variables: Mapping[str, str] = {}
         self._clear()
 
     def _clear(self) -> None:
         self._done: list[pl.DataFrame] = []
-        self._cells: list[Sequence[str | None]] = []
-        self._numbers: list[int] = []
         self._broken: list[Broken] = []
-        self._text = 0
+        self._bytes = 0
         self._held = 0
 
     def begin(self, head: Head) -> Iterator[Batch]:
         """Go on with another text; what is read under other settings is another batch."""
-        if head.variables != self._head.variables:
+        if head.variables != self._variables:
             yield from self.flush()
-        self._head = head
+        self._variables = head.variables
 
-    def add(self, member: Member, block: Block) -> Iterator[Batch]:
+    def add(self, member: Member, found: Block) -> Iterator[Batch]:
         """Take the next records of a text."""
-        first = self.last + 1
-        numbers = [first + offset for offset in block.offsets]
-        if isinstance(block.cells, pl.DataFrame):
-            self.shelve(member)
-            self._keep(block.cells, numbers, member)
-        else:
-            self._cells += block.cells
-            self._numbers += numbers
-        self._broken += [
-            Broken(row=first + offset, origin=member.origin, reason=reason, original=text.rstrip("\r\n"))
-            for offset, reason, text in block.broken
-        ]
-        records = len(block.offsets) + len(block.broken)
-        self.last += records
-        self._held += records
-        self._text += block.text
-        full = self._held >= self._rows_per_batch or self._text >= self._text_per_batch
-        if full or len(self._cells) >= ROWS_PER_BLOCK:
-            self.shelve(member)
-        if full:
+        while found.records > (room := self._rows_per_batch - self._held):
+            fits, found = found.split(room)
+            self._take(member, fits)
+            yield from self.flush()
+        self._take(member, found)
+        if self._held == self._rows_per_batch or self._bytes >= self._bytes_per_batch:
             yield from self.flush()
 
-    def shelve(self, member: Member) -> None:
-        """Turn the cells of one text into a frame, which takes a fraction of the memory."""
-        if not self._cells:
-            return
-        columns = zip(*self._cells, strict=True)
-        frame = pl.DataFrame(
-            {name: pl.Series(cells, dtype=pl.String) for name, cells in zip(self._head.names, columns, strict=True)}
-        )
-        self._keep(frame, self._numbers, member)
-        self._cells, self._numbers = [], []
-
-    def _keep(self, frame: pl.DataFrame, numbers: list[int], member: Member) -> None:
-        row = pl.Series("@row", numbers, dtype=pl.Int64)
-        self._done.append(frame.with_columns(row, pl.lit(member.origin).alias("@origin")))
+    def _take(self, member: Member, found: Block) -> None:
+        if found.rows.height:
+            number = pl.Series("@row", found.offsets + (self.last + 1), dtype=pl.Int64)
+            self._done.append(found.rows.with_columns(number, pl.lit(member.origin).alias("@origin")))
+        self._broken += [
+            Broken(row=self.last + 1 + offset, origin=member.origin, reason=reason, original=text)
+            for offset, reason, text in found.broken
+        ]
+        self.last += found.records
+        self._held += found.records
+        self._bytes += found.size
 
     def flush(self) -> Iterator[Batch]:
-        """Yield what was shelved, if there is any."""
+        """Yield what was taken, if there is any."""
         if self._held:
             rows = pl.concat(self._done, how="diagonal") if self._done else pl.DataFrame()
-            yield Batch(rows=rows, broken=tuple(self._broken), variables=self._head.variables, last=self.last)
+            yield Batch(rows=rows, broken=tuple(self._broken), variables=self._variables, last=self.last)
         self._clear()
 
 
-def _records(layout: Layout, member: Member, settings: Settings, rows_per_block: int) -> Iterator[Head | Block]:
-    """Yield the head of one text and then its records."""
-    if layout.format.type == "csv":
-        return delimited(layout, member, settings, rows_per_block)
-    return (json_lines if layout.format.type == "jsonl" else json_document)(layout, member, settings)
+_READERS: Final[Mapping[str, Callable[[Layout, Member, Settings], Iterator[Head | Block]]]] = {
+    "csv": delimited,
+    "jsonl": json_lines,
+    "json": json_document,
+}
