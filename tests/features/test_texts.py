@@ -23,6 +23,15 @@ def normalised(*texts: str | None) -> list[str | None]:
         pytest.param("e\u0301", "\u00e9", id="NFC"),
         pytest.param("e\u200b\u0301", "\u00e9", id="NFC after what was between is gone"),
         pytest.param("bit&#8203;coin", "bitcoin", id="an escaped zero width"),
+        pytest.param(
+            "don\u00e2\u20ac\u2122t sch\u00c3\u00b6n", "don\u2019t sch\u00f6n", id="UTF-8 taken for Windows-1252"
+        ),
+        pytest.param("don\u00e2\u0080\u0099t", "don\u2019t", id="UTF-8 taken for Latin-1"),
+        pytest.param(
+            "caf\u00e9\u201d \u00e0 l\u2019\u00e9t\u00e9",
+            "caf\u00e9\u201d \u00e0 l\u2019\u00e9t\u00e9",
+            id="accents that are meant",
+        ),
         pytest.param("see https://x.org/a?b=1&c=2 now", "see now", id="URL"),
         pytest.param("[here](http://x.org/a) now", "[here]( ) now", id="URL in markdown keeps the words"),
         pytest.param("WWW.X.ORG up", "up", id="URL without scheme"),

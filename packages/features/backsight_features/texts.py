@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+from collections.abc import Callable
 
 import polars as pl
 
@@ -9,6 +10,12 @@ REMOVED = ("[deleted]", "[removed]", "[deleted by user]", "[ removed by reddit ]
 """What sites put in the place of a text that was taken down, in lower case."""
 
 _INVISIBLE = r"[\x00-\x08\x0E-\x1F\x7F\u00AD\u061C\u180E\u200B-\u200F\u202A-\u202E\u2060-\u2064\u2066-\u2069\uFEFF]"
+_MOJIBAKE = (
+    r"[\u00C2-\u00F4][\u0080-\u00BF\u0152\u0153\u0160\u0161\u0178\u017D\u017E\u0192\u02C6\u02DC\u2013\u2014"
+    r"\u2018-\u201A\u201C-\u201E\u2020-\u2022\u2026\u2030\u2039\u203A\u20AC\u2122]"
+)
+"""What the first two bytes of a letter in UTF-8 look like when they are taken for Latin-1 or Windows-1252."""
+
 _URL = r"(?i)\b(?:https?://|www\.)[^\s<>\[\]()\"']+"
 
 
@@ -39,9 +46,9 @@ def compose(title: pl.Expr, text: pl.Expr) -> pl.Expr:
 def normalise(text: pl.Expr) -> pl.Expr:
     r"""Return the text as it is scored and identified.
 
-    HTML entities are unescaped once; control, zero-width and bidi characters and URLs go; Unicode form NFC;
-    runs of white space become one blank. Not to be applied twice: ``"&amp;lt;"`` means the characters
-    ``"&lt;"``.
+    HTML entities are unescaped once; UTF-8 that somebody took for Latin-1 or Windows-1252 is put right; control,
+    zero-width and bidi characters and URLs go; Unicode form NFC; runs of white space become one blank. Not to be
+    applied twice: ``"&amp;lt;"`` means the characters ``"&lt;"``.
 
     Parameters
     ----------
@@ -62,6 +69,7 @@ def normalise(text: pl.Expr) -> pl.Expr:
     clean = (
         _present(text)
         .map_batches(_unescape, return_dtype=pl.String, is_elementwise=True)
+        .map_batches(_repair, return_dtype=pl.String, is_elementwise=True)
         .str.replace_all(_INVISIBLE, "")
         .str.replace_all(_URL, " ")
         .str.normalize("NFC")
@@ -95,13 +103,26 @@ def _present(text: pl.Expr) -> pl.Expr:
 
 
 def _unescape(texts: pl.Series) -> pl.Series:
-    # Few texts hold an entity, so only those leave polars.
-    escaped = texts.str.contains("&", literal=True).fill_null(False)
-    if not escaped.any():
+    return _changed(texts, texts.str.contains("&", literal=True), html.unescape)
+
+
+def _repair(texts: pl.Series) -> pl.Series:
+    return _changed(texts, texts.str.contains(_MOJIBAKE), _decoded_again)
+
+
+def _decoded_again(text: str) -> str:
+    # Few texts need it, and to load it takes a while.
+    from ftfy import fix_encoding
+
+    return fix_encoding(text)
+
+
+def _changed(texts: pl.Series, where: pl.Series, change: Callable[[str], str]) -> pl.Series:
+    """Return the texts, the few that need it changed: only those leave polars."""
+    at = where.fill_null(False).arg_true()
+    if at.is_empty():
         return texts
-    at = escaped.arg_true()
-    plain = pl.Series([html.unescape(text) for text in texts.gather(at)], dtype=pl.String)
-    return texts.clone().scatter(at, plain)
+    return texts.clone().scatter(at, pl.Series([change(text) for text in texts.gather(at)], dtype=pl.String))
 
 
 def _sha256(texts: pl.Series) -> pl.Series:
