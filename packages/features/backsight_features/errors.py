@@ -7,6 +7,7 @@
     ├── Drifted                 3   a source has another shape than declared: fix the layout
     ├── SourceError             4   a source cannot be read now: try again later
     ├── Busy                   75   other jobs are writing the same: try again later
+    ├── NeedsAttention          6   jobs are stale or failing: see what `backsight status` says of them
     └── NotServable             5   a forecast cannot honestly be made
         ├── Missing                 nothing is stored for the symbol
         ├── Stale                   what is stored is too old
@@ -49,6 +50,12 @@ class Busy(BacksightError):
     """Other jobs are writing the same."""
 
     exit_code = 75
+
+
+class NeedsAttention(BacksightError):
+    """Jobs are not as they should be."""
+
+    exit_code = 6
 
 
 class NotServable(BacksightError):

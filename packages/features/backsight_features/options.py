@@ -13,3 +13,10 @@ REPO: Final = click.option(
     help="Folder of feature_store.yaml.",
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+JOB: Final = click.option(
+    "--job",
+    "jobs",
+    multiple=True,
+    metavar="NAME",
+    help="Only these jobs, as in 'prices:kraken:*'; repeatable.",
+)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 from backsight_features.clocks import UTC_US, utc_now
-from backsight_features.errors import BacksightError
+from backsight_features.errors import BacksightError, Busy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ class Account:
 def account_row(account: Account, verb: str, source: str, run: str, started: datetime) -> pl.DataFrame:
     """Return the row of `RUNS` for an account that closes now.
 
+    Its ``status`` is ``ok``, or ``failed: `` or ``busy: `` and why; busy is one that others were at already.
+
     Parameters
     ----------
     account : Account
@@ -63,7 +65,10 @@ def account_row(account: Account, verb: str, source: str, run: str, started: dat
     started : datetime
         When the file was begun.
     """
-    status = account.status if account.error is None else f"failed: {' '.join(str(account.error).split())}"
+    status: str = account.status
+    if account.error is not None:
+        outcome = "busy" if isinstance(account.error, Busy) else "failed"
+        status = f"{outcome}: {' '.join(str(account.error).split())}"
     return pl.DataFrame(
         {
             "run": run,

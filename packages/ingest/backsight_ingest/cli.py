@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 from backsight_features.errors import BadInput
-from backsight_features.options import JSON
+from backsight_features.options import JOB, JSON
 from backsight_features.workspace import Workspace
 
 from backsight_ingest.macro_cli import macro
@@ -86,65 +86,87 @@ def quarantine() -> None:
     \b
       backsight quarantine list
       backsight quarantine show --layout binance-1h --reason "not a number"
+      backsight quarantine show --job prices:kraken:BTC-USD:1h
       backsight quarantine replay --layout my-layout.toml
     """
 
 
 @quarantine.command("list")
+@JOB
 @JSON
 @click.pass_obj
-def list_(workspace: Workspace, as_json: bool) -> None:
-    """Count what waits, by layout and reason."""
+def list_(workspace: Workspace, jobs: tuple[str, ...], as_json: bool) -> None:
+    """Count what waits, by job, layout and reason; files count as a job of their layout."""
     from backsight_features.lake import Lake
 
+    from backsight_ingest.gaps import of_jobs
     from backsight_ingest.quarantine import counts
 
-    show_frame(counts(Lake(workspace.lake)), as_json, "nothing is in quarantine")
+    found = of_jobs(counts(Lake(workspace.lake)).lazy(), jobs).collect()
+    show_frame(found, as_json, "nothing of that is in quarantine" if jobs else "nothing is in quarantine")
 
 
 @quarantine.command()
+@JOB
 @click.option("--layout", help="Only what this layout set aside.")
 @click.option("--reason", help="Only where the reason has this text in it.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows at most.")
 @JSON
 @click.pass_obj
-def show(workspace: Workspace, layout: str | None, reason: str | None, limit: int, as_json: bool) -> None:
-    """Show rows that wait, with their original text."""
+def show(
+    workspace: Workspace,
+    jobs: tuple[str, ...],
+    layout: str | None,
+    reason: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show rows that wait, the last set aside first, with their original text."""
     import polars as pl
     from backsight_features.lake import Lake
 
+    from backsight_ingest.gaps import of_jobs
     from backsight_ingest.quarantine import waiting
 
-    rows = waiting(Lake(workspace.lake))
+    rows = of_jobs(waiting(Lake(workspace.lake)), jobs)
     if layout is not None:
         rows = rows.filter(pl.col("layout") == layout)
     if reason is not None:
         rows = rows.filter(pl.col("reason").str.contains(reason, literal=True))
-    found = rows.select("layout", "origin", "row", "reason", "original").head(limit).collect()
-    if not as_json:  # a cell may be as long as a book
-        said = pl.col("original")
+    columns = ["job", "layout", "origin", "row", "ingested_at", "reason", "original"]
+    order = ["ingested_at", "batch", "row"]
+    found = rows.sort(order, descending=[True, False, False]).select(columns).head(limit).collect()
+    found = found.rename({"ingested_at": "set_aside_at"})
+    if not as_json:
+        # A live job is its own origin, and its rows have no place in a file; and a cell may be as long as a book.
+        live, said = pl.col("origin") == pl.col("job"), pl.col("original")
         long = said.str.len_chars() > _SHOWN
-        found = found.with_columns(pl.when(long).then(said.str.head(_SHOWN) + "…").otherwise(said).alias("original"))
+        found = found.drop("layout").with_columns(
+            *(pl.when(live).then(pl.lit("")).otherwise(pl.col(n).cast(pl.String)).alias(n) for n in ("origin", "row")),
+            pl.when(long).then(said.str.head(_SHOWN) + "…").otherwise(said).alias("original"),
+        )
     show_frame(found, as_json, "nothing of that is in quarantine")
 
 
 @quarantine.command()
+@JOB
 @click.option("--layout", metavar="NAME|FILE.toml", help="Read through this layout instead of the recorded ones.")
 @JSON
 @click.pass_obj
-def replay(workspace: Workspace, layout: str | None, as_json: bool) -> None:
+def replay(workspace: Workspace, jobs: tuple[str, ...], layout: str | None, as_json: bool) -> None:
     """Read what waits once more, through its layout as it is now."""
     from backsight_features.clocks import utc_now
     from backsight_features.lake import Lake
 
+    from backsight_ingest.gaps import chooser
     from backsight_ingest.quarantine import replay as again
 
-    done = list(again(Lake(workspace.lake), now=utc_now(), layout=layout))
+    done = list(again(Lake(workspace.lake), now=utc_now(), layout=layout, wanted=chooser(jobs)))
     if as_json:
         print_json([each.as_dict() for each in done])
     else:
         rows = [[each.origin, each.read, each.accepted, each.duplicate, each.quarantined] for each in done]
-        table(["file", "read", "accepted", "duplicate", "still in quarantine"], rows)
+        table(["file or job", "read", "accepted", "duplicate", "still in quarantine"], rows)
     fail(done)
 
 

@@ -91,8 +91,15 @@ def json_document(layout: Layout, member: Member, settings: Settings) -> Iterato
         yield _picked(objects, fields, damaged)
 
 
+_TEXTS: Final = msgspec.json.Decoder(dict[str, str | None])
+
+
 def cells(text: str) -> dict[str, str | None] | None:
     """Return the cells of a row that was set aside as JSON, None where the text is a line that could not be split."""
+    try:
+        return _TEXTS.decode(text)
+    except ValueError:
+        pass  # not all of its values are texts, or it is a line
     try:
         found = _loads(text.encode())
     except (ValueError, RecursionError):

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -42,6 +42,19 @@ def show_frame(frame: "pl.DataFrame", as_json: bool, nothing: str) -> None:
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
     click.echo(json.dumps(document, ensure_ascii=False, default=datetime.isoformat))
+
+
+def lasting(length: timedelta) -> str:
+    """Return a length of time for a person, in its two largest units.
+
+    >>> lasting(timedelta(days=3, hours=4, minutes=5))
+    '3d 4h'
+    """
+    seconds = int(length.total_seconds())
+    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+    counts = [(seconds // size % wrap, name) for (name, size), wrap in zip(units, (10**9, 24, 60, 60), strict=True)]
+    first = next((i for i, (count, _) in enumerate(counts) if count), len(counts) - 1)
+    return " ".join(f"{count}{name}" for count, name in counts[first : first + 2] if count) or "0s"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

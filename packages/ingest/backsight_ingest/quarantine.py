@@ -2,52 +2,72 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 import polars as pl
-from backsight_features.clocks import utc_now
+from backsight_features.clocks import timeframe, utc_now
 from backsight_features.errors import BadInput, Drifted
 from backsight_features.lake import Lake
-from backsight_features.schemas import FACTS, QUARANTINE, RESOLUTIONS, RUNS, Table
+from backsight_features.schemas import BARS, COVERAGE, FACTS, QUARANTINE, RESOLUTIONS, RUNS, Table
 
 from backsight_ingest.accounts import Account, account_row
 from backsight_ingest.dumps import facts
 from backsight_ingest.layout import Layout
 from backsight_ingest.layouts import load
+from backsight_ingest.live import coverage
+from backsight_ingest.live.coverage import HOLE, LOST
 from backsight_ingest.objects import cells
 
 VERB: Final = "quarantine replay"
 _QUOTED: Final = "'[^']*'"
+_LIVE: Final = coverage.app("")
+_ROWS: Final = 100_000
+"""Rows that are held at a time."""
+
+
+def dump_job(layout: str) -> pl.Expr:
+    """Return the name under which files count as a job, given the column with their layout."""
+    return pl.concat_str(pl.lit("dump:"), layout)
 
 
 def waiting(lake: Lake) -> pl.LazyFrame:
-    """Return the quarantined rows that were not resolved since, in the order of files and rows."""
+    """Return the quarantined rows that were not resolved since, unordered, and in ``job`` whose they are."""
     resolved = lake.scan(RESOLUTIONS).select("batch", "row")
-    return lake.scan(QUARANTINE).join(resolved, on=["batch", "row"], how="anti").sort("ingested_at", "batch", "row")
+    live = pl.col("batch").str.starts_with(_LIVE)
+    return (
+        lake.scan(QUARANTINE)
+        .join(resolved, on=["batch", "row"], how="anti")
+        .with_columns(job=pl.when(live).then("origin").otherwise(dump_job("layout")))
+    )
 
 
 def counts(lake: Lake) -> pl.DataFrame:
-    """Return how many rows wait, by layout and reason, the commonest first.
+    """Return how many rows wait, by job, layout and reason, the commonest first.
 
     Returns
     -------
     pl.DataFrame
-        ``layout``, ``reason`` (with what was quoted left out, so that like is counted with like) and ``rows``.
+        ``job``, ``layout``, ``reason`` (with what was quoted left out, so that like is counted with like) and ``rows``.
     """
     reason = pl.col("reason").str.replace_all(_QUOTED, "'…'")
     return (
         waiting(lake)
-        .group_by("layout", reason.alias("reason"))
+        .group_by("job", "layout", reason.alias("reason"))
         .agg(pl.len().cast(pl.Int64).alias("rows"))
-        .sort(["rows", "layout", "reason"], descending=[True, False, False])
+        .sort(["rows", "job", "layout", "reason"], descending=[True, False, False, False])
         .collect()
     )
 
 
-def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[Account]:
+def replay(
+    lake: Lake, *, now: datetime, layout: str | None = None, wanted: Callable[[str], bool] = lambda job: True
+) -> Iterator[Account]:
     """Read what waits once more, through its layout as it is now; what passes goes to the lake.
+
+    Rows are read as of when they were set aside: a bar that was not finished then has not become one by waiting.
 
     Parameters
     ----------
@@ -57,11 +77,13 @@ def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[
         Becomes ``ingested_at``.
     layout : str, optional
         Read through this one instead of the one that each row was set aside by; only rows of its kind.
+    wanted : callable
+        Whether the rows of a job are read, by name.
 
     Yields
     ------
     Account
-        A file each; what stays in quarantine counts as quarantined.
+        A file or live job each; what stays in quarantine counts as quarantined.
 
     Raises
     ------
@@ -72,63 +94,138 @@ def replay(lake: Lake, *, now: datetime, layout: str | None = None) -> Iterator[
     rows = waiting(lake)
     if instead is not None:
         rows = rows.filter(pl.col("kind") == instead.kind)
-    for (batch,), group in rows.collect().group_by("batch", maintain_order=True):
+    for batch, parts in _batches(rows, wanted):
         started = utc_now()
-        account = _replayed(lake, str(batch), group, instead, now)
-        source = group["layout"][0] if instead is None else instead.name
+        done = [_replayed(lake, batch, part, instead, now) for part in parts]
+        read_by, account = done[0][0], _together([account for _, account in done])
         # One file may wait under several layouts, so each account is a run of its own.
-        lake.append(RUNS, account_row(account, VERB, source, uuid.uuid4().hex[:12], started), now=now)
+        lake.append(RUNS, account_row(account, VERB, read_by, uuid.uuid4().hex[:12], started), now=now)
         yield account
 
 
-def _replayed(lake: Lake, batch: str, group: pl.DataFrame, instead: Layout | None, now: datetime) -> Account:
-    origin = group["origin"][0].partition("!")[0]
+def _batches(rows: pl.LazyFrame, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Iterable[pl.DataFrame]]]:
+    """Yield batches, the first set aside first, and their rows, of which no more than `_ROWS` are held at a time."""
+    sizes = rows.group_by("batch", "job").agg(pl.len(), pl.col("ingested_at").min()).sort("ingested_at", "batch")
+    small: list[str] = []
+    held = 0
+    for batch, job, size, _ in sizes.collect().iter_rows():
+        if not wanted(job):
+            continue
+        if size > _ROWS:
+            yield batch, rows.filter(pl.col("batch") == batch).collect_batches(chunk_size=_ROWS)
+            continue
+        if held + size > _ROWS:
+            yield from _held(rows, small)
+            small, held = [], 0
+        small.append(batch)
+        held += size
+    yield from _held(rows, small)
+
+
+def _held(rows: pl.LazyFrame, batches: Sequence[str]) -> Iterator[tuple[str, Iterable[pl.DataFrame]]]:
+    parts = rows.filter(pl.col("batch").is_in(batches)).sort("row").collect().partition_by("batch", as_dict=True)
+    yield from ((batch, [parts[batch,]]) for batch in batches)
+
+
+def _together(accounts: Sequence[Account]) -> Account:
+    """Return one account of the parts of a batch."""
+    sums = {
+        name: sum(getattr(account, name) for account in accounts)
+        for name in ("read", "accepted", "duplicate", "quarantined")
+    }
+    return replace(accounts[0], **sums)
+
+
+def _replayed(lake: Lake, batch: str, part: pl.DataFrame, instead: Layout | None, now: datetime) -> tuple[str, Account]:
+    """Return the name of the layout that rows of a batch were read through, and their account."""
+    origin, table = part["origin"][0].partition("!")[0], FACTS[part["kind"][0]]
+    name = part["layout"][0] if instead is None else instead.name
     try:
-        passed = _passed(group, instead or load(group["layout"][0]), now)
+        passed = _not_before_seen(lake, table, part, _passed(part, instead or load(name)))
     except BadInput as error:
-        return Account(origin=origin, status="failed", read=group.height, quarantined=group.height, error=error)
-    table = FACTS[group["kind"][0]]
+        return name, Account(origin=origin, status="failed", read=part.height, quarantined=part.height, error=error)
     written = lake.append(table, passed, now=now)
     outcome = pl.when(_accepted(lake, table, passed, now)).then(pl.lit("accepted")).otherwise(pl.lit("duplicate"))
     lake.append(RESOLUTIONS, passed.select(batch=pl.lit(batch), row="@fact", outcome=outcome), now=now)
-    return Account(
+    return name, Account(
         origin=origin,
         status="ok",
-        read=group.height,
+        read=part.height,
         accepted=written.accepted,
         duplicate=written.duplicate,
-        quarantined=group.height - passed.height,
+        quarantined=part.height - passed.height,
     )
 
 
-def _passed(group: pl.DataFrame, layout: Layout, now: datetime) -> pl.DataFrame:
-    """Return the facts that the rows of one file hold, as far as they can be read."""
+def _passed(part: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Return the facts that the rows of a batch hold, as far as they can be read."""
     found = [layout.table.empty().drop("ingested_at").with_columns(pl.lit(0, pl.Int64).alias("@fact")).clear()]
-    for settings, rows in _alike(group, len(layout.versions)):
+    for aside, settings, rows in _alike(part, len(layout.versions)):
         try:
-            read = facts(layout, rows, json.loads(settings), now=now)
+            read = facts(layout, rows, json.loads(settings), now=aside)
         except Drifted:  # the layout still does not know these columns: the rows stay
             continue
         found.append(read.good)
     # Each row waits for one fact of its own, whatever else its text holds.
-    return pl.concat(found).filter(pl.col("@fact").is_in(group["row"].implode())).sort("@fact")
+    return pl.concat(found).filter(pl.col("@fact").is_in(part["row"].implode())).sort("@fact")
 
 
-def _alike(group: pl.DataFrame, versions: int) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield rows that can be read together: set aside as cells, under the same settings, with the same columns."""
-    parsed = pl.Series([cells(text) for text in group["original"]], dtype=pl.Object)
-    names = pl.Series([None if found is None else json.dumps([*found]) for found in parsed], dtype=pl.String)
-    numbered = group.select("settings", "origin", "row", names=names).with_row_index("position")
-    for (settings, columns), part in numbered.drop_nulls("names").group_by("settings", "names", maintain_order=True):
-        texts = pl.DataFrame(
-            [parsed[position] for position in part["position"]],
-            schema=dict.fromkeys(json.loads(str(columns)), pl.String),
-        )
-        clocks = part.select(
+def _alike(part: pl.DataFrame, versions: int) -> Iterator[tuple[datetime, str, pl.DataFrame]]:
+    """Yield rows that can be read together: set aside as cells, at once, with the same settings and columns."""
+    parsed = [cells(text) for text in part["original"]]
+    heads: dict[tuple[str, ...], int] = {}
+    head = [None if found is None else heads.setdefault(tuple(found), len(heads)) for found in parsed]
+    names = list(heads)
+    alike = ["ingested_at", "settings", "head"]
+    numbered = part.select(*alike[:2], "origin", "row", head=pl.Series(head, dtype=pl.UInt32)).with_row_index(
+        "position"
+    )
+    for (aside, settings, number), same in numbered.drop_nulls("head").group_by(alike, maintain_order=True):
+        records = [parsed[position] for position in same["position"]]
+        columns = {name: [record[name] for record in records if record] for name in names[int(str(number))]}
+        clocks = same.select(
             ((pl.col("row") - 1) // versions + 1).alias("@row"),
             pl.col("origin").alias("@origin"),
         )
-        yield str(settings), pl.concat([texts, clocks], how="horizontal")
+        texts = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+        yield aside, str(settings), pl.concat([texts, clocks], how="horizontal")
+
+
+def _not_before_seen(lake: Lake, table: Table, part: pl.DataFrame, passed: pl.DataFrame) -> pl.DataFrame:
+    """Return facts, those that had been missing when they were set aside as known from then.
+
+    What a live source did not give when first asked nobody can have had, whatever the rule of its layout says.
+    """
+    if passed.is_empty() or not part["batch"][0].startswith(_LIVE):
+        return passed
+    missing = (
+        lake.scan(COVERAGE)
+        .filter(pl.col("job") == part["job"][0], pl.col("status").is_in([HOLE, LOST]))
+        .select("since", "until", "asked_at")
+        .collect()
+    )
+    # A bar belongs to the span of time that it is made of.
+    begins = pl.col("observed_at")
+    if table is BARS:
+        begins = begins - timeframe(passed["timeframe"][0])
+    dated = passed.join(
+        part.select(pl.col("row").alias("@fact"), aside="ingested_at"), on="@fact", maintain_order="left"
+    )
+    late = (
+        dated.select("@fact", "aside", begins=begins)
+        .join_where(
+            missing,
+            pl.col("begins") >= pl.col("since"),
+            pl.col("begins") < pl.col("until"),
+            pl.col("aside") > pl.col("asked_at"),
+        )
+        .get_column("@fact")
+    )
+    seen_late = pl.col("@fact").is_in(late.implode())
+    return dated.with_columns(
+        available_at=pl.when(seen_late).then(pl.max_horizontal("available_at", "aside")).otherwise("available_at"),
+        available_at_estimated=pl.col("available_at_estimated") & ~seen_late,
+    ).drop("aside")
 
 
 def _accepted(lake: Lake, table: Table, passed: pl.DataFrame, now: datetime) -> pl.Series:

@@ -21,6 +21,7 @@ BEGUN: Final = "begun"
 WHOLE: Final = "whole"
 HOLE: Final = "hole"
 LOST: Final = "lost"
+UNASKED: Final = "unasked"
 _ORDER: Final = {BEGUN: 0, WHOLE: 1, HOLE: 2, LOST: 2}
 _NEVER: Final = -2
 _WALKED: Final = -1
@@ -88,7 +89,7 @@ class Coverage:
 
     def unasked(self, span: Span) -> list[Span]:
         """Return the parts of a span that were never asked for."""
-        asked = [stretch.span for stretch in self.stretches if stretch.status != "unasked"]
+        asked = [stretch.span for stretch in self.stretches if stretch.status != UNASKED]
         return without(span, asked)
 
     def due(self, now: datetime, *, shortest: timedelta, reach: timedelta) -> tuple[Span, ...]:
@@ -173,7 +174,7 @@ def painted(rows: pl.DataFrame, reached: int | None) -> Coverage:
     stretches = [
         Stretch(
             span=Span(int(points[low]), int(points[high])),
-            status={_NEVER: "unasked", _WALKED: WHOLE}.get(owner) or status[owner],
+            status={_NEVER: UNASKED, _WALKED: WHOLE}.get(owner) or status[owner],
             reason="" if owner < 0 else reason[owner],
             asked_at=None if owner < 0 else asked[owner],
         )
