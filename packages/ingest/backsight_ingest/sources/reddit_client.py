@@ -6,7 +6,8 @@ business of our session and of the one retry policy; prawcore's own ideas of tha
 
 import configparser
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import praw
 import requests
-from backsight_features.errors import BacksightError, BadInput, Drifted
+from backsight_features.errors import BadInput, Drifted
 from praw.exceptions import PRAWException
 from prawcore import Requestor
 from prawcore.const import ACCESS_TOKEN_PATH
@@ -147,6 +148,8 @@ class Client:
             raise Drifted(f"reddit {path}: the answer is no listing; it holds {', '.join(map(repr, document))[:200]}")
         if not children and (after or "after" in params):
             raise Transient(f"reddit {path}: a page is empty though the one before it said that there is more")
+        if after and after == params.get("after"):
+            raise Transient(f"reddit {path}: the page before it came once more")
         return Sheet(children=children, after=after or None, seen_at=seen_at)
 
     def _document(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
@@ -154,15 +157,11 @@ class Client:
         if self._reddit is None:
             self._reddit = self._signed_in()
         try:
-            found: dict[str, Any] = self._reddit.request(method="GET", path=path, params=dict(params))
+            with vendor_errors(path):
+                found: dict[str, Any] = self._reddit.request(method="GET", path=path, params=dict(params))
+                return found
         except _Expired:
             self._reddit = None  # a new one asks for a new token
-        except BacksightError:
-            raise
-        except (PrawcoreException, PRAWException) as error:
-            raise Refused(f"reddit {path}: {error}") from None
-        else:
-            return found
         if fresh:
             raise Refused(f"reddit {path}: the token that Reddit has just given is not taken")
         return self._document(path, params)
@@ -189,6 +188,15 @@ class Client:
             )
         except (PrawcoreException, PRAWException, configparser.Error) as error:
             raise BadInput(f"reddit: praw cannot be set up: {error}") from None
+
+
+@contextmanager
+def vendor_errors(path: str) -> Iterator[None]:
+    """Turn what praw and prawcore raise on their own into `Refused`; errors of the session pass."""
+    try:
+        yield
+    except (PrawcoreException, PRAWException) as error:
+        raise Refused(f"reddit {path}: {type(error).__name__} {error}".rstrip()) from None
 
 
 class _Expired(Exception):
