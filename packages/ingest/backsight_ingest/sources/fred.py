@@ -31,8 +31,9 @@ FIRST_DAY: Final = date.fromisoformat(fredapi.Fred.earliest_realtime_start)
 INTERVAL: Final = timedelta(seconds=0.5)
 """FRED allows 120 requests a minute."""
 
-ROWS_PER_PAGE: Final = 100_000
-VINTAGES_PER_PAGE: Final = 10_000
+OBSERVATIONS: Final = 100_000
+VINTAGES: Final = 10_000
+"""Most rows of a page, as FRED allows."""
 
 _OBSERVATION: Final = ("date", "realtime_start", "realtime_end", "value")
 _KEY: Final = re.compile(r"[0-9a-z]{32}")
@@ -54,6 +55,8 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
         32 letters and digits.
     web : Web
         The way to it.
+    page : int
+        Rows that are asked for at once.
 
     Raises
     ------
@@ -61,7 +64,7 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
         If the key is none.
     """
 
-    def __init__(self, api_key: str, web: Web) -> None:
+    def __init__(self, api_key: str, web: Web, *, page: int = OBSERVATIONS) -> None:
         if not _KEY.fullmatch(api_key):
             raise BadInput(f"{VARIABLE} is no key of FRED: it has to be 32 small letters and digits")
         super().__init__(api_key=api_key)
@@ -69,6 +72,7 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
             self.root_url = f"{web.endpoint}/fred"
         self._session = web.session(interval=INTERVAL, check=xml_body)
         self._retry = web.retry
+        self._page = page
         _WIRE.addFilter(_without_keys)
 
     def vintage_dates(self, series: str) -> list[date]:
@@ -81,7 +85,7 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
         SourceError
             If it does not answer.
         """
-        pages = self._pages("series/vintagedates", VINTAGES_PER_PAGE, series_id=series)
+        pages = self._pages("series/vintagedates", VINTAGES, series_id=series)
         texts = {item.text or "" for page in pages for item in page}
         try:
             return sorted(map(date.fromisoformat, texts))
@@ -112,14 +116,14 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
             If it does not answer.
         """
         period = {} if since is None else {"realtime_start": since, "realtime_end": until}
-        pages = self._pages("series/observations", ROWS_PER_PAGE, series_id=series, units="lin", **period)
+        pages = self._pages("series/observations", OBSERVATIONS, series_id=series, units="lin", **period)
         rows = [item for page in pages for item in page]
         columns = {name: pl.Series([row.get(name) for row in rows], dtype=pl.String) for name in _OBSERVATION}
         return pl.DataFrame(columns).unique(maintain_order=True)
 
-    def _pages(self, path: str, limit: int, **query: object) -> Iterator[Element]:
+    def _pages(self, path: str, most: int, **query: object) -> Iterator[Element]:
         """Yield the pages of a listing; rows above the limit are on the next one, and FRED does not say so."""
-        offset, count = 0, 1
+        offset, count, limit = 0, 1, min(self._page, most)
         while offset < count:
             asked = urlencode({**query, "limit": limit, "offset": offset})
             page = self._Fred__fetch_data(f"{self.root_url}/{path}?{asked}")
