@@ -104,7 +104,14 @@ def cells(text: str) -> dict[str, str | None] | None:
         found = _loads(text.encode())
     except (ValueError, RecursionError):
         return None
-    return {name: _scalar(value) for name, value in found.items()} if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    # Half a surrogate pair is no text, and left out as it is where files are read.
+    return {
+        SURROGATE.sub("", name): None if text is None else SURROGATE.sub("", text)
+        for name, value in found.items()
+        for text in [_scalar(value)]
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,8 @@ def _scalar(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     return json.dumps(value, ensure_ascii=False)
 
 
