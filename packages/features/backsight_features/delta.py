@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,19 +17,26 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileSystem, FileType, PyFileSystem
 
-from backsight_features.errors import Busy, SourceError
+from backsight_features.errors import BadInput, Busy, SourceError
 
 _T = TypeVar("_T")
 
 FILE_BYTES: Final = 16 << 20
 """Files are about as large: a replaced row costs the rewriting of one, a read of few rows the reading of one."""
 
-_MOST_SMALL_FILES: Final = 64
-_KEPT_HOURS: Final = 7 * 24
-"""How long a file that nothing refers to any more stays, for those who opened the table before."""
+KEPT: Final = timedelta(days=7)
+"""How long a table can be read as it was: older versions, and files that nothing refers to any more, may go."""
+
+_COMMITS_PER_CHECKPOINT: Final = 20
+"""To open a table takes half a millisecond per commit since the last one."""
+
+HOOKS: Final = PostCommitHookProperties(cleanup_expired_logs=False)
+"""To look for expired commits after each commit would take longer the more there are: maintenance does it."""
 
 _PATIENCE: Final = timedelta(seconds=30)
 _FEWEST_ATTEMPTS: Final = 10
@@ -42,6 +49,10 @@ _LONGEST_CAUSE: Final = 400
 
 class Outrun(Exception):
     """Another commit came in between; what was computed may be wrong now. Raised for `settle`."""
+
+
+class Gone(BadInput):
+    """A version of a table cannot be read any more."""
 
 
 def join(root: str | Path, *names: str) -> str:
@@ -67,11 +78,13 @@ def open(uri: str, *, version: int | None = None, options: Mapping[str, str] | N
 
     Raises
     ------
+    Gone
+        If there is a table, and that version of it is not kept any more or never was.
     SourceError
         If the object store does not answer, or not to us.
     """
     try:
-        return DeltaTable(uri, version=version, storage_options=storage_options(uri, options))
+        newest = DeltaTable(uri, storage_options=storage_options(uri, options))
     except TableNotFoundError:
         return None
     except OSError as error:
@@ -79,21 +92,68 @@ def open(uri: str, *, version: int | None = None, options: Mapping[str, str] | N
             raise
         cause = " ".join(_DECORATION.sub("", str(error)).split())
         raise SourceError(f"{uri} cannot be reached: {cause[:_LONGEST_CAUSE]}") from error
+    return newest if version is None or version == newest.version() else _past(newest, version)
 
 
-def ensure(uri: str, schema: pa.Schema, *, partition_by: str | None = None) -> DeltaTable:
-    """Return a table at its newest version, made empty where there was none; errors as in `open`."""
+def _past(newest: DeltaTable, version: int) -> DeltaTable:
+    told = f"{newest.table_uri} is at version {newest.version()} and cannot be read as of version {version}"
+    if version > newest.version():
+        raise Gone(f"{told}, which is still to come")
+    cleaned = "; backsight maintain --retention-days says how long versions are kept"
+    try:
+        past = DeltaTable(newest.table_uri, version=version, storage_options=newest._storage_options)
+    except DeltaError as error:
+        raise Gone(f"{told} any more: its log does not go back so far{cleaned}") from error
+    # Files are cleaned up before the log forgets them; a scan would find out in the middle of its work.
+    if lost := absent(newest, paths(past) - paths(newest)):
+        raise Gone(f"{told} any more: {len(lost)} of its files were cleaned up{cleaned}")
+    return past
+
+
+def ensure(uri: str, schema: pa.Schema, *, partition_by: str | None = None, indexed: Sequence[str] = ()) -> DeltaTable:
+    """Return a table at its newest version, made empty where there was none; errors as in `open`.
+
+    Parameters
+    ----------
+    uri : str
+        As for `open`.
+    schema : pa.Schema
+        Columns of a new table.
+    partition_by : str, optional
+        The column of a new table that makes folders.
+    indexed : sequence of str
+        The columns of a new table of which the log says between what bounds each file has them; all if none is named.
+    """
     table = open(uri)
     if table is not None:
         return table
     try:
-        return DeltaTable.create(uri, schema=schema, partition_by=partition_by, storage_options=storage_options(uri))
+        return DeltaTable.create(
+            uri,
+            schema=schema,
+            partition_by=partition_by,
+            configuration={
+                **({"delta.dataSkippingStatsColumns": ",".join(indexed)} if indexed else {}),
+                **properties(KEPT),
+            },
+            storage_options=storage_options(uri),
+        )
     except DeltaError:
         # Another process was quicker.
         table = open(uri)
         if table is None:
             raise
         return table
+
+
+def properties(retention: timedelta) -> dict[str, str]:
+    """Return the properties of a table whose versions are kept for some time."""
+    interval = f"interval {retention // timedelta(seconds=1)} seconds"
+    return {
+        "delta.checkpointInterval": str(_COMMITS_PER_CHECKPOINT),
+        "delta.logRetentionDuration": interval,
+        "delta.deletedFileRetentionDuration": interval,
+    }
 
 
 def storage_options(uri: str, options: Mapping[str, str] | None = None) -> dict[str, str] | None:
@@ -120,28 +180,31 @@ def scan(table: DeltaTable) -> pl.LazyFrame:
     return pl.scan_delta(table, use_pyarrow="%" in table.table_uri)
 
 
-def added(table: DeltaTable, since: DeltaTable) -> pl.LazyFrame | None:
-    """Return the rows that an append-only table got after an older version of it, unordered.
+def paths(table: DeltaTable) -> set[str]:
+    """Return the data files of a table at the version it was opened at, percent-encoded below its root."""
+    return set(pl.DataFrame(table.get_add_actions()).get_column("path").to_list())
 
-    Only the files that came in are read. None where files went too: then rows may have gone, or be there anew.
-    """
-    before, now = (
-        set(pl.DataFrame(version.get_add_actions()).get_column("path").to_list()) for version in (since, table)
-    )
-    if not before <= now:
-        return None
-    if before == now:
-        return scan(table).clear()
-    root = (
-        unquote(table.table_uri.removeprefix("file://")) if table.table_uri.startswith("file://") else table.table_uri
-    )
-    # The values of partitions are in the paths, not in the files; nobody asks for them here.
-    return pl.scan_parquet(
-        [join(root, unquote(path)) for path in sorted(now - before)],
-        glob=False,
-        hive_partitioning=False,
-        storage_options=table._storage_options,
-    )
+
+def addresses(table: DeltaTable, files: Iterable[str]) -> list[str]:
+    """Return where polars reads some files of a table, named as by `paths`."""
+    uri = table.table_uri
+    root = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return [join(root, unquote(path)) for path in files]
+
+
+def filesystem(uri: str, options: Mapping[str, str] | None = None) -> FileSystem:
+    """Return the files below a folder or URL that exists."""
+    given = storage_options(uri, options)
+    return PyFileSystem(DeltaStorageHandler(uri, None if given is None else dict(given)))
+
+
+def absent(table: DeltaTable, files: Collection[str]) -> set[str]:
+    """Return which of some files of a table, named as by `paths`, do not exist."""
+    if not files:
+        return set()
+    named = {unquote(path): path for path in files}
+    found = filesystem(table.table_uri, table._storage_options).get_file_info(list(named))
+    return {named[info.path] for info in found if info.type == FileType.NotFound}
 
 
 def append(
@@ -169,13 +232,14 @@ def append(
     Outrun
         If another commit came in between; nothing was changed.
     """
-    with _unless_outrun(table):
+    with unless_outrun(table):
         write_deltalake(
             table,
             rows.to_arrow(),
             mode="append",
             target_file_size=FILE_BYTES,
-            commit_properties=_strictly(metadata, transactions=transactions),
+            commit_properties=strictly(metadata, transactions=transactions),
+            post_commithook_properties=HOOKS,
         )
 
 
@@ -197,7 +261,7 @@ def replace(
     Outrun
         If another commit came in between; nothing was changed.
     """
-    with _unless_outrun(table):
+    with unless_outrun(table):
         write_deltalake(
             table,
             rows.to_arrow(),
@@ -205,31 +269,9 @@ def replace(
             predicate=where,
             schema_mode="overwrite" if where is None else None,
             target_file_size=FILE_BYTES,
-            commit_properties=_strictly(metadata),
+            commit_properties=strictly(metadata),
+            post_commithook_properties=HOOKS,
         )
-
-
-def gather(table: DeltaTable, *, metadata: Mapping[str, str]) -> None:
-    """Make few files of many small ones, and remove those that nothing has referred to for a week.
-
-    Parameters
-    ----------
-    table : DeltaTable
-        Just written.
-    metadata : mapping of str to str
-        Recorded with the commits, as with that of the rows.
-    """
-    table.update_incremental()
-    sizes = pl.DataFrame(table.get_add_actions())["size_bytes"]
-    if (sizes < FILE_BYTES // 2).sum() < _MOST_SMALL_FILES:
-        return
-    properties = _strictly(metadata)
-    try:
-        table.optimize.compact(target_size=FILE_BYTES, commit_properties=properties)
-        table.vacuum(retention_hours=_KEPT_HOURS, dry_run=False, commit_properties=properties)
-    except CommitFailedError:
-        # Another process is writing; who writes next gathers.
-        return
 
 
 def settle(uri: str, attempt: Callable[[], _T], *, patience: timedelta = _PATIENCE) -> _T:
@@ -263,7 +305,10 @@ def settle(uri: str, attempt: Callable[[], _T], *, patience: timedelta = _PATIEN
             time.sleep(random.uniform(0, min(0.01 * 2**attempts, 1.0)))
 
 
-def _strictly(metadata: Mapping[str, str] | None, *, transactions: Sequence[Transaction] = ()) -> CommitProperties:
+def strictly(
+    metadata: Mapping[str, str] | None = None, *, transactions: Sequence[Transaction] = ()
+) -> CommitProperties:
+    """Return the properties of a commit that is made only if the table is at the version it was opened at."""
     # Left to itself, delta-rs would append to any newer version without looking at its rows.
     return CommitProperties(
         max_commit_retries=0,
@@ -273,7 +318,8 @@ def _strictly(metadata: Mapping[str, str] | None, *, transactions: Sequence[Tran
 
 
 @contextmanager
-def _unless_outrun(table: DeltaTable) -> Iterator[None]:
+def unless_outrun(table: DeltaTable) -> Iterator[None]:
+    """Raise `Outrun` where a commit failed because another came in between."""
     version = table.version()
     try:
         yield

@@ -5,10 +5,11 @@ one commit that also moves the caller's watermark. A crash at any point therefor
 commit is made only if the table is still as it was compared with; so any number of hosts may append at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 from deltalake import DeltaTable, Transaction
@@ -16,6 +17,7 @@ from deltalake import DeltaTable, Transaction
 from backsight_features import delta
 from backsight_features.clocks import UTC_US
 from backsight_features.errors import Drifted
+from backsight_features.purged import spared
 from backsight_features.schemas import Table
 
 _PERIOD: Final = {"month": "%Y-%m", "year": "%Y"}
@@ -30,7 +32,7 @@ class Appended:
     accepted : int
         Rows written.
     duplicate : int
-        Rows that said nothing new.
+        Rows that said nothing new, or were about what was purged.
     """
 
     accepted: int
@@ -93,12 +95,12 @@ class Lake:
         schema = _with_period(table, table.empty()).to_arrow().schema
 
         def attempt() -> Appended:
-            handle = delta.ensure(uri, schema, partition_by=table.partition)
+            handle = delta.ensure(uri, schema, partition_by=table.partition, indexed=_indexed(table))
             if app is not None and watermark is not None:
                 reached = handle.transaction_version(app)
                 if reached is not None and reached >= watermark:
                     return Appended(accepted=0, duplicate=rows.height)
-            new = _news(table, rows, handle, now)
+            new = _news(table, spared(self.root, table, rows), handle, now)
             if new.height > 0 or app is not None:
                 stamped = new.with_columns(ingested_at=pl.lit(now, UTC_US))
                 delta.append(handle, _with_period(table, stamped), transactions=transactions)
@@ -116,6 +118,11 @@ class Lake:
         handle = self._open(table)
         return None if handle is None else handle.transaction_version(app)
 
+    def watermarks(self, table: Table, apps: Iterable[str]) -> dict[str, int | None]:
+        """Return how far each of ``apps`` has been read into a table, at one version of it."""
+        handle = self._open(table)
+        return {app: None if handle is None else handle.transaction_version(app) for app in apps}
+
     def version(self, table: Table) -> int | None:
         """Return the Delta version of a table, None where it does not exist."""
         handle = self._open(table)
@@ -125,11 +132,28 @@ class Lake:
         return delta.open(delta.join(self.root, table.name))
 
 
+def _indexed(table: Table) -> list[str]:
+    """Return the columns by whose bounds files are passed over; what somebody wrote does not belong in the log."""
+    clocks = [name for name in ("observed_at", "available_at") if name in table.columns]
+    return list(dict.fromkeys([*table.key, *clocks, "ingested_at"]))
+
+
 def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     if table.partition is None:
         return rows
-    period = pl.col("observed_at").dt.strftime(_PERIOD[table.partition])
-    return rows.with_columns(period.alias(table.partition))
+    begun = rows.with_columns(begins=_begins(table.partition))
+    return begun.join(_periods(table.partition, rows), on="begins", how="left", maintain_order="left").drop("begins")
+
+
+def _periods(partition: Literal["month", "year"], rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the calendar units in which rows lie, ``begins`` and its name."""
+    # To write an instant in words takes long, so it is done once per unit and not per row.
+    name = pl.col("begins").dt.strftime(_PERIOD[partition]).alias(partition)
+    return rows.select(begins=_begins(partition)).unique().with_columns(name)
+
+
+def _begins(partition: Literal["month", "year"]) -> pl.Expr:
+    return pl.col("observed_at").dt.truncate({"month": "1mo", "year": "1y"}[partition])
 
 
 def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -> pl.DataFrame:
@@ -141,6 +165,8 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
         first = rows.unique(table.key, keep="first", maintain_order=True)
         return first.join(stored, on=table.key, how="anti", nulls_equal=True, maintain_order="left")
 
+    if stored.is_empty() and table.apart(rows):
+        return rows
     says = (*table.key, *table.content)
     said = (*says, "available_at") if table.identity == "vintage" else says
     first = (
@@ -180,11 +206,13 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
 def _stored(table: Table, rows: pl.DataFrame, handle: DeltaTable) -> pl.DataFrame:
     """Return the stored versions of the facts that ``rows`` are about."""
     facts = delta.scan(handle)
-    if "observed_at" in table.key:
-        if table.partition is not None:
-            periods = _with_period(table, rows)[table.partition].unique().to_list()
-            facts = facts.filter(pl.col(table.partition).is_in(periods))
-        facts = facts.filter(pl.col("observed_at").is_between(rows["observed_at"].min(), rows["observed_at"].max()))
+    for name in table.key:
+        if not rows[name].has_nulls():
+            # The log tells between what bounds a file has its keys, so that few files are opened.
+            least, greatest = pl.lit(rows[name].min()), pl.lit(rows[name].max())
+            facts = facts.filter(pl.col(name).is_between(least, greatest))
+            if "observed_at" not in table.key:
+                # Keys without a time lie anywhere between the bounds; this spares the other columns of most rows.
+                facts = facts.filter(pl.col(name).is_in(rows[name].unique().implode()))
     wanted = table.key if table.identity == "row" else (*table.key, *table.content, "available_at")
-    keys = rows.select(table.key).unique().lazy()
-    return facts.select(wanted).join(keys, on=table.key, how="semi", nulls_equal=True).collect()
+    return facts.select(wanted).join(rows.lazy(), on=table.key, how="semi", nulls_equal=True).collect()

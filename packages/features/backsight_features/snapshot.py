@@ -6,9 +6,8 @@ from datetime import datetime
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
-from backsight_features import delta
+from backsight_features import changes, delta
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
 
@@ -35,8 +34,13 @@ class Snapshot:
     @classmethod
     def take(cls, lake: Lake, *, ingested_until: datetime | None = None) -> "Snapshot":
         """Return the lake as it is now."""
-        versions = {name: lake.version(table) for name, table in FACTS.items()}
-        return cls(lake=lake, versions=versions, ingested_until=ingested_until)
+        opened = {name: delta.open(delta.join(lake.root, name)) for name in FACTS}
+        versions = {name: None if handle is None else handle.version() for name, handle in opened.items()}
+        taken = cls(lake=lake, versions=versions, ingested_until=ingested_until)
+        taken._opened.update(
+            {(name, handle.version()): handle for name, handle in opened.items() if handle is not None}
+        )
+        return taken
 
     def renewed(self) -> "Snapshot":
         """Return the lake as it is now, with the same bound."""
@@ -48,15 +52,21 @@ class Snapshot:
         return now.versions == self.versions and now.ids() == self.ids()
 
     def scan(self, table: Table) -> pl.LazyFrame:
-        """Return all versions of all facts of a table, unordered."""
+        """Return all versions of all facts of a table, unordered.
+
+        Raises
+        ------
+        delta.Gone
+            If the table cannot be read any more as it was then: maintenance keeps its versions for a while only.
+        """
         handle = self._open(table, self.versions[table.name])
         return table.empty().lazy() if handle is None else self._facts(table, delta.scan(handle))
 
     def added(self, table: Table, since: int | None) -> pl.LazyFrame | None:
         """Return the facts of a table that came in after an older version of it, unordered.
 
-        Only what came in is read. None where that cannot be told: the older version cannot be opened any more, or
-        facts went or were written anew in between.
+        Only what came in is read. None where that cannot be told: the older version cannot be read any more, or facts
+        went in between.
         """
         version = self.versions[table.name]
         if since == version or since is None:
@@ -64,12 +74,11 @@ class Snapshot:
         now = self._open(table, version)
         try:
             then = self._open(table, since)
-        except DeltaError:
-            # The log of an old version is kept for a month only.
+        except delta.Gone:
             return None
         if now is None or then is None:
             return None
-        rows = delta.added(now, then)
+        rows = changes.added(now, then)
         return None if rows is None else self._facts(table, rows)
 
     def ids(self) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ import polars as pl
 
 from backsight_features import delta
 from backsight_features.building.record import Record, metadata, records, refuse_older
+from backsight_features.maintenance import gather
 from backsight_features.sights import SOURCES, VERSIONS, identified
 from backsight_features.snapshot import Snapshot
 
@@ -50,7 +51,7 @@ def identities(facts: Snapshot, folder: str | Path, now: Record) -> pl.DataFrame
         known = delta.scan(handle).collect()
         if any(before.lake[table.name] != now.lake[table.name] for table in SOURCES.values()):
             delta.append(handle, new, metadata=told)
-            delta.gather(handle, metadata=told)
+            gather(handle, metadata=told)
         return pl.concat([known, new])
 
     return delta.settle(uri, attempt)

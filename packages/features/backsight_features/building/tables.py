@@ -13,6 +13,7 @@ from backsight_features import delta
 from backsight_features.building.record import Records, metadata, records
 from backsight_features.clocks import from_us, to_us
 from backsight_features.errors import BadInput
+from backsight_features.maintenance import gather
 from backsight_features.rolling import BoolArray, IntArray
 from backsight_features.spans import FOREVER, Span
 
@@ -181,7 +182,7 @@ class FeatureTable:
             delta.append(self.handle, pl.concat([none, *(patch.new for patch in patches)]), metadata=told)
         else:
             return
-        delta.gather(self.handle, metadata=told)
+        gather(self.handle, metadata=told)
 
     def _own(self, symbol: str) -> pl.LazyFrame:
         return delta.scan(self.handle).filter(pl.col("symbol") == symbol)
