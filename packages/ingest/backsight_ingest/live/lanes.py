@@ -18,7 +18,7 @@ def pages(job: Job, spans: Sequence[Span]) -> Iterator[Page]:
     Raises
     ------
     BacksightError
-        The first one that a walk raises. The others end with the page they are at.
+        The first one that a walk raises, after the pages that the others are at.
     """
     if job.lanes == 1 or len(spans) < 2:
         for span in spans:
@@ -49,7 +49,7 @@ def pages(job: Job, spans: Sequence[Span]) -> Iterator[Page]:
     lanes = [threading.Thread(target=run, daemon=True) for _ in range(min(job.lanes, len(spans)))]
     for lane in lanes:
         lane.start()
-    running = len(lanes)
+    running, failure = len(lanes), None
     try:
         while running:
             item = found.get()
@@ -58,7 +58,10 @@ def pages(job: Job, spans: Sequence[Span]) -> Iterator[Page]:
             elif isinstance(item, Page):
                 yield item
             elif isinstance(item, Exception):
-                raise item
+                failure = failure or item
+                over.set()
+        if failure is not None:
+            raise failure
     finally:
         over.set()
         while running:  # so that no lane waits for room in the queue

@@ -25,9 +25,9 @@ NO_BAR: Final = "no bar"
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(days=7)
 _LANES: Final = 4
-_MOST_BARS: Final = 20_000
-_MOST_ANSWERS: Final = 100
-"""Of one page: a commit costs as much for a bar as for twenty thousand, and what is cut off is asked for again."""
+_MOST_BARS: Final = 10_000
+_MOST_ANSWERS: Final = 40
+"""Of one page: a commit costs as much for a bar as for ten thousand, and what is cut off is asked for again."""
 _CACHED: Final = timedelta(minutes=2)
 """How old an answer may be that a cache gave: a bar that closed since then may stand in it unfinished."""
 
@@ -125,8 +125,16 @@ class Prices:
         if (lost := self._before(window.start, answer, rows)) is not None:
             return lost
         opens = rows.opens(window)
+        later = rows.opens(Span(window.stop, stop))
+        if self._exchange.traits.skips and not opens.size and later.size:
+            skipped = Span(window.start, int(later[0]))
+            # One answer alone is no proof that years are empty.
+            answer, rows = self._asked(skipped.start, self._size, until=skipped.stop - step)
+            opens = rows.opens(window)
+            if not rows.opens(skipped).size:
+                window = skipped
         if not opens.size:
-            return self._nothing(window, stop, answer, rows)
+            return self._made(window, answer, rows)
         first, last = int(opens[0]), int(opens[-1])
         if first > window.start and not self._exchange.traits.whole_from_start:
             # Where the answer was cut is not known, so its beginning is asked for by itself.
@@ -138,17 +146,6 @@ class Prices:
             # What lies between the last bar and the end of the window is asked for again, with what follows.
             window = Span(window.start, last + step)
         return None if window.stop == window.start else self._made(window, answer, rows)
-
-    def _nothing(self, window: Span, stop: int, answer: Answer[list[list[object]]], rows: Rows) -> Page:
-        """Return the page of an answer without a bar of what was asked for: it is stepped over."""
-        later = rows.opens(Span(window.stop, stop))
-        if self._exchange.traits.skips and later.size:
-            skipped = Span(window.start, int(later[0]))
-            # One answer alone is no proof that years are empty.
-            answer, rows = self._asked(skipped.start, self._size, until=skipped.stop - self._grid.step)
-            if not rows.opens(skipped).size:
-                return self._made(skipped, answer, rows)
-        return self._made(window, answer, rows)
 
     def _before(self, start: int, answer: Answer[list[list[object]]], rows: Rows) -> Page | None:
         """Return the page of what lies before the last bars, if an exchange gives no others."""
