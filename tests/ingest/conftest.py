@@ -1,10 +1,23 @@
-"""What the tests of ingestion share: a classifier of three words, as the files of a real one."""
+"""What the tests of ingestion share: a classifier of three words, as the files of a real one, and a venue of bars that
+is pulled by hand."""
 
 import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from backsight_features.clocks import from_us, to_us
+from backsight_features.errors import BacksightError
+from backsight_features.lake import Lake
+from backsight_features.spans import Span
+from backsight_ingest.accounts import Account
+from backsight_ingest.live.clock import Clock
+from backsight_ingest.live.coverage import Coverage
+from backsight_ingest.live.job import Hole, Page, Plan
+from backsight_ingest.live.pull import pull
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "up", "down", "flat", ".")
 LABELS = ("neutral", "positive", "negative")
@@ -96,3 +109,110 @@ class TinyModel:
 def tiny_model() -> TinyModel:
     """Return the writer of a classifier that knows *up*, *down* and *flat*."""
     return TinyModel()
+
+
+MIDNIGHT = datetime(2024, 5, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+STEP = 3_600_000_000
+
+
+class StillClock(Clock):
+    """A clock that stands until it is set."""
+
+    at = MIDNIGHT
+
+    def now(self) -> datetime:
+        return self.at
+
+
+class Hourly:
+    """A job of hourly bars. Bar n is of the hour from n o'clock on 2024-05-01, and says 100 unless ``closes`` does.
+
+    Parameters
+    ----------
+    clock : Clock
+        The venue's.
+    name : str
+        The job's.
+    """
+
+    verb = "pull prices"
+    source = "toy"
+    cadence = length = HOUR
+    layouts = ("ccxt",)
+    lanes = 1
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self.name = name
+        _, venue, symbol, timeframe = name.split(":")
+        base, quote = symbol.split("-")
+        self.variables: Mapping[str, str] = {"venue": venue, "base": base, "quote": quote, "timeframe": timeframe}
+        self.closes: dict[int, str] = {}
+        self.missing: set[int] = set()
+        self.lost: set[int] = set()
+        self.error: BacksightError | None = None
+        self._clock = clock
+
+    def plan(self, coverage: Coverage, *, since: datetime | None, until: datetime | None, now: datetime) -> Plan:
+        end = to_us(now) // STEP * STEP
+        start = end - 4 * STEP if coverage.reached is None else coverage.reached
+        return Plan(
+            forward=Span(start, end) if start < end else None,
+            backfill=() if since is None else tuple(coverage.unasked(Span(to_us(since), to_us(until or now)))),
+            again=coverage.due(now, shortest=HOUR, reach=HOUR),
+        )
+
+    def walk(self, span: Span) -> Iterator[Page]:
+        if self.error is not None:
+            raise self.error
+        opens = {(from_us(t) - MIDNIGHT) // HOUR: t for t in range(span.start, span.stop, STEP)}
+        there = {n: t for n, t in opens.items() if n not in self.missing | self.lost}
+        cells = {"timestamp": [str(t // 1000) for t in there.values()]}
+        cells |= {name: ["100"] * len(there) for name in ("open", "high", "low", "volume")}
+        cells["close"] = [self.closes.get(n, "100") for n in there]
+        yield Page(
+            span=span,
+            records={"ccxt": pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))},
+            fetched_at=self._clock.now(),
+            holes=tuple(
+                Hole(span=Span(t, t + STEP), reason="gone" if n in self.lost else "no bar", again=n not in self.lost)
+                for n, t in opens.items()
+                if n not in there
+            ),
+        )
+
+
+class Desk:
+    """A home with a lake into which jobs are pulled by hand.
+
+    Parameters
+    ----------
+    home : Path
+        The folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.lake = Lake(home / "lake")
+        self.clock = StillClock()
+
+    def job(self, name: str = "prices:toy:BTC-USD:1h") -> Hourly:
+        """Return a job of hourly bars."""
+        return Hourly(self.clock, name)
+
+    def pull(self, job: Hourly, at: float, *, since: float | None = None, until: float | None = None) -> Account:
+        """Run a job; instants are hours since the midnight of 2024-05-01."""
+        self.clock.at = self.time(at)
+        spans = {name: None if n is None else self.time(n) for name, n in (("since", since), ("until", until))}
+        (account,) = pull(self.lake, [job], locks=self.home / "locks", clock=self.clock, **spans)
+        return account
+
+    def time(self, hours: float) -> datetime:
+        """Return an instant."""
+        return MIDNIGHT + hours * HOUR
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Return an empty home."""
+    return Desk(tmp_path / "home")

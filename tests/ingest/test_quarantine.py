@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -229,3 +230,128 @@ def test_nothing_waits_in_an_empty_lake(tmp_path: Path) -> None:
     assert counts(lake).is_empty()
     assert list(replay(lake, now=NOW)) == []
     assert isinstance(waiting(lake).collect(), pl.DataFrame)
+
+
+CCXT = Path(str(load.__code__.co_filename)).parent / "layouts" / "ccxt.toml"
+
+
+def mended_ccxt(tmp_path: Path) -> str:
+    """Return a layout of one's own that reads prices with thousands separators."""
+    path = tmp_path / "mine.toml"
+    path.write_text(CCXT.read_text().replace("[format]", '[format]\nthousands = ","'))
+    return str(path)
+
+
+def pulled(desk: Any) -> None:
+    """Pull six bars of which one has a close that is no number, and one a close that only a mended layout reads."""
+    job = desk.job()
+    job.closes = {1: "NaN", 3: "1,00"}
+    account = desk.pull(job, 4.1)
+    assert (account.read, account.accepted, account.quarantined) == (4, 2, 2)
+    account = desk.pull(job, 6.1)
+    assert (account.read, account.accepted, account.quarantined) == (2, 2, 0)
+
+
+def test_a_bar_that_a_live_job_set_aside_is_read_through_a_mended_layout(desk: Any, tmp_path: Path) -> None:
+    pulled(desk)
+    (unmended,) = replay(desk.lake, now=desk.time(9))
+    assert (unmended.origin, unmended.accepted, unmended.quarantined) == ("prices:toy:BTC-USD:1h", 0, 2)
+    (done,) = replay(desk.lake, now=desk.time(9), layout=mended_ccxt(tmp_path))
+    assert (done.read, done.accepted, done.quarantined) == (2, 1, 1)
+    bars = desk.lake.scan(BARS).sort("observed_at").collect()
+    assert bars["observed_at"].to_list() == [desk.time(n) for n in (1, 3, 4, 5, 6)]
+    fixed = bars.row(2, named=True)
+    assert (fixed["venue"], fixed["symbol"], fixed["timeframe"], fixed["close"]) == ("toy", "BTC-USD", "1h", 100.0)
+    assert fixed["available_at"] == desk.time(4) + timedelta(seconds=15)
+    assert fixed["ingested_at"] == desk.time(9)
+    (reason,) = waiting(desk.lake).collect()["reason"]
+    assert reason == "close: 'NaN' is not a number"
+    # The same bad record again, as of a page that is asked for twice, does not wait twice.
+    assert desk.pull(desk.job(), 6.2).read == 0
+    assert waiting(desk.lake).collect().height == 1
+
+
+def test_what_came_late_and_was_set_aside_is_not_known_before_it_came(desk: Any, tmp_path: Path) -> None:
+    job = desk.job()
+    job.missing, job.closes = {2}, {0: "1,00", 2: "1,00"}
+    desk.pull(job, 4.1)
+    job.missing = set()
+    account = desk.pull(job, 8.1)
+    assert (account.accepted, account.quarantined) == (4, 1)
+    list(replay(desk.lake, now=desk.time(20), layout=mended_ccxt(tmp_path)))
+    known = desk.lake.scan(BARS).filter(pl.col("observed_at").is_in([desk.time(1), desk.time(3)])).sort("observed_at")
+    # Bar 0 was there in time; bar 2 was not there yet when it was first asked for, so nobody had it before 08:06.
+    assert known.select("available_at", "available_at_estimated").collect().rows() == [
+        (desk.time(1) + timedelta(seconds=15), True),
+        (desk.time(8.1), False),
+    ]
+
+
+def test_a_bar_that_was_not_finished_does_not_become_one_by_waiting(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    (tmp_path / "mine.toml").write_text(BARS_TOML)
+    (tmp_path / "rows.csv").write_text("t,o,h,l,c,v\n2023-01-01 00:00,1,2,1,2,5\n2023-01-01 01:00,1,2,1,2,5\n")
+    then = datetime(2023, 1, 1, 1, 30, tzinfo=UTC)
+    pull(lake, load(str(tmp_path / "mine.toml")), [tmp_path / "rows.csv"], settings={}, now=then, tell=lambda _: None)
+    (done,) = replay(lake, now=NOW)
+    assert (done.read, done.accepted, done.quarantined) == (1, 0, 1)
+    assert "lies in the future" in waiting(lake).collect()["reason"][0]
+
+
+def test_rows_beyond_what_is_held_at_once_are_in_one_account(desk: Any, tmp_path: Path) -> None:
+    one, other = desk.job(), desk.job("prices:toy:ETH-USD:1h")
+    one.closes, other.closes = dict.fromkeys(range(4), "1,00"), {2: "1,00", 3: "NaN"}
+    desk.pull(other, 4.1)
+    desk.pull(one, 4.2)
+    done = list(replay(desk.lake, now=desk.time(20), layout=mended_ccxt(tmp_path), rows_at_once=3))
+    assert [(each.origin, each.read, each.accepted, each.quarantined) for each in done] == [
+        (other.name, 2, 1, 1),
+        (one.name, 4, 4, 0),
+    ]
+
+
+def test_half_a_surrogate_pair_stops_no_replay(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    shipped = CCXT.with_name("reddit-first-seen.toml").read_text()
+    row = {
+        "id": "a1", "title": "Up", "url": "", "created_utc": 1650000000.0, "subreddit": "Bitcoin",
+        "selftext": "", "first_seen_utc": "2022-05-01T00:00:00Z",
+    }  # fmt: skip
+    lines = [row, {**row, "id": "a2", "title": "Do\ud800wn", "mood": 1}]
+    (tmp_path / "posts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    pull(lake, load("reddit-first-seen"), [tmp_path / "posts.jsonl"], settings={}, now=NOW, tell=lambda _: None)
+    (tmp_path / "mine.toml").write_text(shipped.replace('"stickied"', '"stickied", "mood"'))
+    (done,) = replay(lake, now=LATER, layout=str(tmp_path / "mine.toml"))
+    assert done.accepted == 1
+    assert lake.scan(POSTS).filter(pl.col("id") == "a2").collect()["title"].to_list() == ["Down"]
+
+
+def test_jobs_are_told_apart(desk: Any, tmp_path: Path) -> None:
+    pulled(desk)
+    (tmp_path / "mine.toml").write_text(BARS_TOML)
+    (tmp_path / "rows.csv").write_text(ROWS)
+    layout = load(str(tmp_path / "mine.toml"))
+    pull(desk.lake, layout, [tmp_path / "rows.csv"], settings={}, now=NOW, tell=lambda _: None)
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(cli, ["--home", str(desk.home), *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    live, files = "prices:toy:BTC-USD:1h", f"dump:{layout.name}"
+    listed = json.loads(run("quarantine", "list", "--json"))
+    assert {each["job"]: each["rows"] for each in listed if each["reason"] == "close: '…' is not a number"} == {
+        live: 2,
+        files: 1,
+    }
+    assert [each["job"] for each in json.loads(run("quarantine", "list", "--job", "prices:*", "--json"))] == [live]
+    assert "nothing of that" in run("quarantine", "list", "--job", "books:*")
+    shown = json.loads(run("quarantine", "show", "--job", live, "--json"))
+    assert {each["reason"] for each in shown} == {"close: 'NaN' is not a number", "close: '1,00' is not a number"}
+    assert {each["job"] for each in shown} == {live}
+    assert live in run("quarantine", "show", "--job", "prices:*")
+    assert live not in run("quarantine", "show", "--job", "dump:*")
+    (tmp_path / "mine.toml").write_text(BARS_TOML)
+    (done,) = json.loads(run("quarantine", "replay", "--job", "dump:*", "--json"))
+    assert (done["origin"], done["read"]) == (str(tmp_path / "rows.csv"), 5)
+    assert {each["verb"] for each in json.loads(run("runs", "--job", "prices:*", "--json"))} == {"pull prices"}

@@ -14,6 +14,7 @@ from backsight_features.workspace import Workspace
 from backsight_ingest.macro_cli import macro
 from backsight_ingest.output import fail, print_accounts, print_json, show_frame, table
 from backsight_ingest.prices_cli import books, prices
+from backsight_ingest.reddit_cli import reddit
 
 if TYPE_CHECKING:
     from backsight_ingest.accounts import Account
@@ -171,19 +172,25 @@ def replay(workspace: Workspace, jobs: tuple[str, ...], layout: str | None, as_j
 
 
 @click.command()
+@JOB
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Accounts at most.")
 @JSON
 @click.pass_obj
-def runs(workspace: Workspace, limit: int, as_json: bool) -> None:
-    """Show the last accounts: what came in, file by file.
+def runs(workspace: Workspace, jobs: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Show the last accounts: what came in, file by file, and of live jobs run by run.
 
     \b
       backsight runs --json
+      backsight runs --job prices:kraken:BTC-USD:1h
     """
     from backsight_features.lake import Lake
     from backsight_features.schemas import RUNS
 
-    last = Lake(workspace.lake).scan(RUNS).sort("started_at", "origin", descending=True).head(limit)
+    from backsight_ingest.gaps import of_jobs
+    from backsight_ingest.status import accounts
+
+    rows = of_jobs(accounts(Lake(workspace.lake)), jobs)
+    last = rows.sort("started_at", "origin", descending=True).head(limit)
     columns = ["started_at", "verb", "source", "origin", "status", "read", "accepted", "duplicate", "quarantined"]
     show_frame(last.select(list(RUNS.columns) if as_json else columns).collect(), as_json, "nothing was pulled yet")
 
@@ -219,3 +226,4 @@ def _progress() -> Iterator[Callable[["Account"], None]]:
 pull.add_command(prices)
 pull.add_command(books)
 pull.add_command(macro)
+pull.add_command(reddit)

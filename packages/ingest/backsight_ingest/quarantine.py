@@ -24,8 +24,6 @@ from backsight_ingest.objects import cells
 VERB: Final = "quarantine replay"
 _QUOTED: Final = "'[^']*'"
 _LIVE: Final = coverage.app("")
-_ROWS: Final = 100_000
-"""Rows that are held at a time."""
 
 
 def dump_job(layout: str) -> pl.Expr:
@@ -63,7 +61,12 @@ def counts(lake: Lake) -> pl.DataFrame:
 
 
 def replay(
-    lake: Lake, *, now: datetime, layout: str | None = None, wanted: Callable[[str], bool] = lambda job: True
+    lake: Lake,
+    *,
+    now: datetime,
+    layout: str | None = None,
+    wanted: Callable[[str], bool] = lambda job: True,
+    rows_at_once: int = 100_000,
 ) -> Iterator[Account]:
     """Read what waits once more, through its layout as it is now; what passes goes to the lake.
 
@@ -79,6 +82,8 @@ def replay(
         Read through this one instead of the one that each row was set aside by; only rows of its kind.
     wanted : callable
         Whether the rows of a job are read, by name.
+    rows_at_once : int
+        Rows that are held at a time.
 
     Yields
     ------
@@ -94,7 +99,7 @@ def replay(
     rows = waiting(lake)
     if instead is not None:
         rows = rows.filter(pl.col("kind") == instead.kind)
-    for batch, parts in _batches(rows, wanted):
+    for batch, parts in _batches(rows, wanted, rows_at_once):
         started = utc_now()
         done = [_replayed(lake, batch, part, instead, now) for part in parts]
         read_by, account = done[0][0], _together([account for _, account in done])
@@ -103,26 +108,30 @@ def replay(
         yield account
 
 
-def _batches(rows: pl.LazyFrame, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Iterable[pl.DataFrame]]]:
-    """Yield batches, the first set aside first, and their rows, of which no more than `_ROWS` are held at a time."""
+def _batches(
+    rows: pl.LazyFrame, wanted: Callable[[str], bool], at_once: int
+) -> Iterator[tuple[str, Iterable[pl.DataFrame]]]:
+    """Yield batches, the first set aside first, and their rows; no more than ``at_once`` are held."""
     sizes = rows.group_by("batch", "job").agg(pl.len(), pl.col("ingested_at").min()).sort("ingested_at", "batch")
     small: list[str] = []
     held = 0
     for batch, job, size, _ in sizes.collect().iter_rows():
         if not wanted(job):
             continue
-        if size > _ROWS:
-            yield batch, rows.filter(pl.col("batch") == batch).collect_batches(chunk_size=_ROWS)
-            continue
-        if held + size > _ROWS:
+        if held + size > at_once:
             yield from _held(rows, small)
             small, held = [], 0
-        small.append(batch)
-        held += size
+        if size > at_once:
+            yield batch, rows.filter(pl.col("batch") == batch).collect_batches(chunk_size=at_once)
+        else:
+            small.append(batch)
+            held += size
     yield from _held(rows, small)
 
 
 def _held(rows: pl.LazyFrame, batches: Sequence[str]) -> Iterator[tuple[str, Iterable[pl.DataFrame]]]:
+    if not batches:
+        return
     parts = rows.filter(pl.col("batch").is_in(batches)).sort("row").collect().partition_by("batch", as_dict=True)
     yield from ((batch, [parts[batch,]]) for batch in batches)
 
