@@ -22,13 +22,17 @@ from backsight_ingest.live.coverage import HOLE, LOST
 from backsight_ingest.objects import cells
 
 VERB: Final = "quarantine replay"
+
+DUMPS: Final = "dump:"
+"""How the names of jobs that read files begin."""
+
 _QUOTED: Final = "'[^']*'"
 _LIVE: Final = coverage.app("")
 
 
 def dump_job(layout: str) -> pl.Expr:
     """Return the name under which files count as a job, given the column with their layout."""
-    return pl.concat_str(pl.lit("dump:"), layout)
+    return pl.concat_str(pl.lit(DUMPS), layout)
 
 
 def waiting(lake: Lake) -> pl.LazyFrame:

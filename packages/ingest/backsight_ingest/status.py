@@ -12,7 +12,7 @@ from backsight_features.schemas import RUNS
 from backsight_ingest.gaps import TimeLine, time_lines
 from backsight_ingest.live.coverage import HOLE, LOST
 from backsight_ingest.pull import VERB as DUMP
-from backsight_ingest.quarantine import counts, dump_job
+from backsight_ingest.quarantine import DUMPS, counts, dump_job
 
 FAILED: Final = "failed"
 STALE: Final = "stale"
@@ -126,20 +126,24 @@ def _status(
     every: timedelta,
 ) -> Status:
     behind = None if line is None or line.filled is None else now - line.filled
-    found = set()
-    if line is not None:
-        found |= {name for name, status in ((LOST, LOST), (GAPS, HOLE)) if line.total(status)}
-        found |= {_age(behind, line.cadence, every)} - {"fresh"}
     done = [run.outcome for run in runs if run.outcome != "busy"]
-    found |= {FAILED} if done[:1] == ["failed"] else set()
-    found |= {QUARANTINE} if waiting else set()
+    found = {
+        FAILED: done[:1] == [FAILED],
+        LOST: line is not None and bool(line.total(LOST)),
+        GAPS: line is not None and bool(line.total(HOLE)),
+        QUARANTINE: bool(waiting),
+    }
+    if line is not None:
+        found[_age(behind, line.cadence, every)] = True
+    elif done[:1] == ["ok"] and not job.startswith(DUMPS):
+        found[STALE] = True  # it ran, and never got a page
     return Status(
         job=job,
         line=line,
         behind=behind,
         waiting=waiting,
         runs=runs,
-        findings=tuple(name for name in FINDINGS if name in found),
+        findings=tuple(name for name in FINDINGS if found.get(name)),
     )
 
 
