@@ -119,7 +119,7 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
         pages = self._pages("series/observations", OBSERVATIONS, series_id=series, units="lin", **period)
         rows = [item for page in pages for item in page]
         columns = {name: pl.Series([row.get(name) for row in rows], dtype=pl.String) for name in _OBSERVATION}
-        return pl.DataFrame(columns).unique(maintain_order=True)
+        return pl.DataFrame(columns)
 
     def _pages(self, path: str, most: int, **query: object) -> Iterator[Element]:
         """Yield the pages of a listing; rows above the limit are on the next one, and FRED does not say so."""

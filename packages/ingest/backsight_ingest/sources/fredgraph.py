@@ -60,7 +60,7 @@ class Fredgraph:
             raise Drifted(f"FRED's chart of {series}: {str(error).splitlines()[0]}") from None
         if rows.columns[1:] != [series]:
             raise Drifted(f"FRED's chart of {series} has the columns {', '.join(rows.columns)}")
-        return rows.select(pl.nth(0).alias("date"), pl.nth(1).alias("value")).unique(maintain_order=True)
+        return rows.select(pl.nth(0).alias("date"), pl.nth(1).alias("value"))
 
 
 def csv_body(body: bytes) -> None:
