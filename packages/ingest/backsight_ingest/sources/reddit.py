@@ -109,9 +109,10 @@ class Subreddit:
         begun = coverage.begun
         if begun is None:
             begun = to_us(FIRST) if since is None else stop
-        start = begun if coverage.reached is None else coverage.reached
+        start = begun if coverage.reached is None else max(begun, coverage.reached)
         return Plan(
-            forward=Span(min(start, stop), stop) if start < stop or coverage.reached is None else None,
+            # Even if it is empty: the last run may have been cut off in its second looks.
+            forward=Span(start, stop) if start <= stop else None,
             backfill=() if since is None else tuple(coverage.unasked(Span(to_us(since), min(begun, stop)))),
             again=coverage.due(now, shortest=OVERLAP, reach=timedelta(0)),
         )
@@ -119,11 +120,12 @@ class Subreddit:
     def walk(self, span: Span) -> Iterator[Page]:
         """Yield the listing as one page; going forward, those of the posts that are looked at again follow it."""
         known = read(self._lake, self.name, POSTS)
-        if known.begun is not None and span.stop <= known.begun:
+        if known.begun is not None and span.start < known.begun:
             yield self._past(span)
             return
-        yield self._present(span, known.begun)
-        if known.reached is None or span.stop > known.reached:
+        if known.reached is None or span.start < span.stop:
+            yield self._present(span, known.begun)
+        if known.reached is None or known.reached <= span.stop:
             yield from self._looks(Span(span.stop, span.stop))
 
     def _past(self, span: Span) -> Page:
@@ -137,12 +139,13 @@ class Subreddit:
         """Return the posts listed since the walk began, known from now unless they were known before."""
         listed = self._listed(from_us(span.start) - OVERLAP)
         created, latest = pl.col("created"), listed.seen_at + self._web.limits.skew
-        before = created < from_us(span.start if begun is None else begun)
+        stored = pl.col("id").is_in(self._stored(listed.posts["id"]).implode())
+        # Unless it is stored, what was created before the walk began is left to those who ask for the past.
+        before = (created < from_us(span.start if begun is None else begun)) & ~stored
         # What was created since is left to the next run. A stamp beyond all doubt about clocks is wrong: such a post
         # is taken at once, and never again, as each time it would look like another version.
-        later = created.is_between(from_us(span.stop), latest)
-        taken = (created > latest) & pl.col("id").is_in(self._stored(listed.posts.filter(created > latest)).implode())
-        outside = before | later | taken
+        later = created.is_between(from_us(span.stop), latest) | ((created > latest) & stored)
+        outside = before | later
         listed = replace(listed, posts=self._spared(listed.posts))
         if begun is None:
             oldest = listed.posts.filter(~outside.fill_null(False))["created"].min()
@@ -177,9 +180,12 @@ class Subreddit:
             self._tell(f"{self.name}: looking again at {len(due)} posts, in requests: {len(batches)}")
         for batch in batches:
             sheet = self._client.listing("api/info", id=",".join(f"t3_{each}" for each in batch))
-            found = posts(sheet.children, sheet.seen_at)
-            unasked = ~pl.col("id").is_in(batch)
-            yield _page(span, _Listed(posts=found, ended=False, seen_at=sheet.seen_at), unasked, by_rule=False)
+            found = posts(sheet.children, sheet.seen_at).filter(pl.col("id").is_in(batch).fill_null(True))
+            made = records(found, by_rule=False)
+            # Counts last: they say that there was a look, so a look that is cut off before them is taken again.
+            for counted in (False, True):
+                part = {name: rows if (name == COUNTS) == counted else rows.clear() for name, rows in made.items()}
+                yield Page(span=span, records=part, fetched_at=sheet.seen_at)
 
     def _due(self, now: datetime) -> list[str]:
         """Return the ids of the posts to look at again, those first that were left alone for longest."""
@@ -213,11 +219,9 @@ class Subreddit:
         counted = self._own(REACTIONS).filter(pl.col("observed_at") >= since)
         return counted.group_by("id").agg(looked=pl.col("observed_at").max())
 
-    def _stored(self, posts: pl.DataFrame) -> pl.Series:
-        """Return the ids of those posts that are in the lake."""
-        if posts.is_empty():
-            return posts["id"]
-        return self._own(POSTS).filter(pl.col("id").is_in(posts["id"].implode())).select("id").collect()["id"]
+    def _stored(self, ids: pl.Series) -> pl.Series:
+        """Return those ids that the lake has a post of."""
+        return self._own(POSTS).filter(pl.col("id").is_in(ids.implode())).select("id").unique().collect()["id"]
 
     def _own(self, table: Table) -> pl.LazyFrame:
         return self._lake.scan(table).filter(pl.col("site") == "reddit", pl.col("channel") == self._subreddit)
