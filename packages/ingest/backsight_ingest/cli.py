@@ -15,7 +15,6 @@ from backsight_ingest.macro_cli import macro
 from backsight_ingest.output import fail, print_accounts, print_json, show_frame, table
 from backsight_ingest.prices_cli import books, prices
 from backsight_ingest.reddit_cli import reddit
-from backsight_ingest.reddit_cli import reddit
 
 if TYPE_CHECKING:
     from backsight_ingest.accounts import Account
@@ -227,5 +226,4 @@ def _progress() -> Iterator[Callable[["Account"], None]]:
 pull.add_command(prices)
 pull.add_command(books)
 pull.add_command(macro)
-pull.add_command(reddit)
 pull.add_command(reddit)
