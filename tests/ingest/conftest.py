@@ -150,6 +150,7 @@ class Hourly:
         self.closes: dict[int, str] = {}
         self.missing: set[int] = set()
         self.lost: set[int] = set()
+        self.gone = "gone"
         self.error: BacksightError | None = None
         self._clock = clock
 
@@ -175,7 +176,7 @@ class Hourly:
             records={"ccxt": pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))},
             fetched_at=self._clock.now(),
             holes=tuple(
-                Hole(span=Span(t, t + STEP), reason="gone" if n in self.lost else "no bar", again=n not in self.lost)
+                Hole(span=Span(t, t + STEP), reason=self.gone if n in self.lost else "no bar", again=n not in self.lost)
                 for n, t in opens.items()
                 if n not in there
             ),

@@ -11,6 +11,7 @@ from backsight_ingest.gaps import KEEPERS, Gap, chooser, time_lines, watermarks
 from backsight_ingest.layouts import load
 from backsight_ingest.sources.books import Books
 from backsight_ingest.sources.macro import KeylessMacro, Macro
+from backsight_ingest.sources.news_feeds import Feed
 from backsight_ingest.sources.prices import Prices
 from backsight_ingest.sources.reddit import Subreddit
 from backsight_ingest.sources.trades import TradedPrices
@@ -61,6 +62,14 @@ def test_a_time_line_is_filled_up_to_where_something_was_there(desk: Any) -> Non
     assert (line.filled, line.reached) == (desk.time(4), desk.time(8))
 
 
+def test_a_time_line_without_anything_is_filled_up_to_where_it_begins(desk: Any) -> None:
+    job = desk.job(BTC)
+    job.missing = {0, 1, 2, 3}
+    desk.pull(job, 4.5)
+    line = time_lines(desk.lake)[BTC]
+    assert (line.filled, line.reached, line.share) == (desk.time(0), desk.time(4), 0.0)
+
+
 def test_jobs_are_chosen_by_patterns(desk: Any) -> None:
     for name in (BTC, ETH):
         desk.pull(desk.job(name), 4.5)
@@ -71,7 +80,7 @@ def test_jobs_are_chosen_by_patterns(desk: Any) -> None:
     assert watermarks(desk.lake, [ETH, "macro:CPIAUCSL"])["macro:CPIAUCSL"] is None
 
 
-@pytest.mark.parametrize("job", [Prices, TradedPrices, Books, Subreddit, Macro, KeylessMacro])
+@pytest.mark.parametrize("job", [Prices, TradedPrices, Books, Subreddit, Macro, KeylessMacro, Feed])
 def test_watermarks_are_looked_for_where_jobs_keep_them(job: Any) -> None:
     assert load(job.layouts[-1]).table is KEEPERS[job.verb.removeprefix("pull ")]
 

@@ -89,8 +89,9 @@ class TimeLine:
     @property
     def filled(self) -> datetime | None:
         """The end of the last part that is whole: what was asked for after that was not there."""
-        whole = [stretch for stretch in self.coverage.stretches if stretch.status == WHOLE]
-        return from_us(whole[-1].span.stop) if whole else None
+        whole = [stretch.span.stop for stretch in self.coverage.stretches if stretch.status == WHOLE]
+        end = whole[-1] if whole else self.coverage.begun
+        return None if end is None or self.coverage.reached is None else from_us(end)
 
     def total(self, status: str) -> timedelta:
         """Return the length of all parts in one state."""

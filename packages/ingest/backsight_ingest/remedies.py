@@ -4,18 +4,22 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Final
 
 from backsight_ingest.gaps import TimeLine
 from backsight_ingest.live.coverage import HOLE, LOST
 from backsight_ingest.output import lasting
+from backsight_ingest.quarantine import DUMPS
 from backsight_ingest.status import FAILED, GAPS, LATE, LOOKBACK, QUARANTINE, STALE, Status
 
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    "reddit": ("REDDIT_CLIENT_ID", "REDDIT_CLIENT_SECRET"),
-    "macro": ("FRED_API_KEY",),
+    "reddit:*": ("REDDIT_CLIENT_ID", "REDDIT_CLIENT_SECRET"),
+    "news:newsapi:*": ("NEWSAPI_KEY",),
+    "macro:*:keyless": (),
+    "macro:*": ("FRED_API_KEY",),
 }
-"""What has to be set in the environment, by the kind that a job's name begins with."""
+"""What has to be set in the environment for jobs of such names; the first that fits counts."""
 
 _FROM_TRADES: Final = "--from-trades"
 
@@ -79,6 +83,13 @@ def pull_command(job: str, line: TimeLine | None = None) -> str:
         case "macro":
             series, _, keyless = of.partition(":")
             return _line("pull", "macro", "--series", series, *(["--keyless"] if keyless else []))
+        case "news":
+            archive, _, query = of.partition(":")
+            if archive in ("gdelt", "newsapi"):
+                return _line("pull", "news", f"--{archive}", query)
+            # The query of a feed's address may hold a key, so the name has only a digest of it.
+            address, asks, _ = of.partition("?")
+            return _line("pull", "news", "--feed", f"https://{address}{'?…' if asks else ''}")
     raise ValueError(f"no verb pulls {job}")
 
 
@@ -90,13 +101,12 @@ def _market(venue: str, symbol: str) -> list[str]:
 
 def _again(status: Status, environment: Mapping[str, str]) -> str:
     """Return the command that runs a job again, or what has to be set before."""
-    kind = status.job.partition(":")[0]
-    if kind == "dump":
+    if status.job.startswith(DUMPS):
         return _line("runs", "--job", status.job)
-    lacking = [] if status.job.endswith(":keyless") else [n for n in VARIABLES.get(kind, ()) if not environment.get(n)]
-    return (
-        " ".join(["export", *(f"{name}=…" for name in lacking)]) if lacking else pull_command(status.job, status.line)
-    )
+    needed = next((names for pattern, names in VARIABLES.items() if fnmatchcase(status.job, pattern)), ())
+    if lacking := [name for name in needed if not environment.get(name)]:
+        return " ".join(["export", *(f"{name}=…" for name in lacking)])
+    return pull_command(status.job, status.line)
 
 
 def _freshen(status: Status, environment: Mapping[str, str]) -> Remedy:
