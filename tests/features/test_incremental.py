@@ -19,6 +19,7 @@ from backsight_features.building.identities import identify
 from backsight_features.building.record import code_version, metadata, records
 from backsight_features.building.states import KINDS, Background, states
 from backsight_features.lake import Lake
+from backsight_features.maintenance import maintain
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import Span
@@ -226,6 +227,42 @@ def test_tables_on_an_object_store_are_built_as_in_a_folder(tmp_path: Path, s3_r
         assert all((bits(stored[column]) == bits(local[column])).all() for column in local.columns)
 
 
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 8))])
+def test_a_lake_that_is_kept_between_builds_has_no_other_facts(seed: int, tmp_path: Path, world: Callable) -> None:
+    rng = np.random.default_rng(seed)
+    facts = world(seed, hours=250)
+    append(tmp_path, {"bars": facts["bars"][:1], "scores": facts["scores"][:1]})
+    make(tmp_path)
+    gathered = 0
+    for day, batch in enumerate(dealt(facts, 16, rng, disorder=0.05)):
+        append(tmp_path, batch, day)
+        if day % 8 == 7:
+            # Files that came in since the last build are put together with those from before.
+            gathered += sum(done.gathered for done in maintain(tmp_path / "lake"))
+        if rng.random() < 0.15:
+            assert reasons(make(tmp_path)) <= {"no new facts", "new facts", "late facts"}
+    make(tmp_path)
+    assert gathered > 16
+    list(maintain(tmp_path / "lake"))
+    assert {one.why for one in make(tmp_path)} == {"no new facts"}
+    assert_whole(tmp_path)
+
+
+def test_only_new_facts_are_computed_after_their_files_were_put_together(
+    tmp_path: Path, bars_of: Callable, walk: Callable
+) -> None:
+    bars = bars_of(walk(3000, seed=1))
+    append(tmp_path, {"bars": bars[:2980]})
+    make(tmp_path)
+    for number in range(2980, 2995):
+        append(tmp_path, {"bars": bars[number]}, 1)
+    (done,) = maintain(tmp_path / "lake")
+    assert done.gathered >= 15
+    append(tmp_path, {"bars": bars[2995:]}, 2)
+    assert {(one.why, one.computed) for one in make(tmp_path)} == {("new facts", 20)}
+    assert_whole(tmp_path)
+
+
 # --- what forces a full build ---
 
 
@@ -241,8 +278,18 @@ def test_facts_that_were_written_anew_are_read_anew(tmp_path: Path, world: Calla
     news.delete("id = 'news3'")
     market_rows, texts, numbers = make(tmp_path)
     assert (market_rows.why, numbers.why) == ("no new facts", "no new facts")
-    assert texts.why == "full: news in the lake were written anew since version 1"
+    assert texts.why == "full: what came into news since version 1 cannot be told"
     assert texts.written > 0
+    assert_whole(tmp_path)
+
+
+def test_a_version_that_was_cleaned_up_is_not_built_upon(tmp_path: Path, world: Callable) -> None:
+    facts = world(0, hours=200)
+    append(tmp_path, facts)
+    make(tmp_path)
+    append(tmp_path, {"bars": facts["bars"][-1].with_columns(pl.col("close", "high") * 1.01)}, 1)
+    list(maintain(tmp_path / "lake", retention=timedelta(0)))
+    assert {one.why for one in make(tmp_path)} == {"full: what came into bars since version 1 cannot be told"}
     assert_whole(tmp_path)
 
 
@@ -253,7 +300,7 @@ def test_a_bar_that_was_forgotten_leaves_no_row(tmp_path: Path, world: Callable)
     gone = facts["bars"].filter(pl.col("available_at").is_unique())["available_at"][100]
     DeltaTable(str(tmp_path / "lake" / "bars")).delete(f"available_at = '{gone:%FT%T}Z'")
     before = tables(tmp_path)["market_1h"].height
-    assert {one.why for one in make(tmp_path)} == {"full: bars in the lake were written anew since version 1"}
+    assert {one.why for one in make(tmp_path)} == {"full: what came into bars since version 1 cannot be told"}
     assert tables(tmp_path)["market_1h"].height == before - 1
     assert_whole(tmp_path)
 

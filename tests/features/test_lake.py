@@ -5,8 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from backsight_features import delta
 from backsight_features.errors import Drifted
 from backsight_features.lake import Appended, Lake
+from backsight_features.maintenance import maintain
 from backsight_features.schemas import BARS, MACRO, POSTS, QUARANTINE
 from backsight_features.snapshot import Snapshot
 from deltalake import DeltaTable
@@ -213,6 +215,50 @@ def test_what_was_added_cannot_be_told_where_facts_went_or_the_log_ends(tmp_path
     assert Snapshot.take(lake).added(BARS, 99) is None
     DeltaTable(str(tmp_path / "bars")).delete("close = 1.0")
     assert Snapshot.take(lake).added(BARS, first) is None
+
+
+def test_a_lake_that_cannot_be_read_as_it_was_says_so(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for hour in range(8):
+        lake.append(BARS, bars(1.0, start=T0 + hour * HOUR), now=NOW)
+    then = Snapshot.take(lake)
+    pinned = Snapshot(lake=lake, versions=then.versions)
+    list(maintain(tmp_path))
+    assert pinned.scan(BARS).collect().height == 8, "kept for a week"
+    list(maintain(tmp_path, retention=timedelta(0)))
+    for snapshot in (Snapshot(lake=lake, versions=then.versions), Snapshot(lake=lake, versions={"bars": 99})):
+        with pytest.raises(delta.Gone, match=rf"bars.* cannot be read as of version {snapshot.versions['bars']}"):
+            snapshot.scan(BARS)
+    assert Snapshot.take(lake).scan(BARS).collect().height == 8
+
+
+def test_only_files_that_may_hold_the_facts_are_read(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for hour in range(4):
+        lake.append(BARS, bars(1.0, start=T0 + hour * HOUR), now=NOW)
+    for number in range(4):
+        lake.append(POSTS, post("a", day=1).with_columns(id=pl.lit(f"x{number}")), now=NOW)
+    for table in ("bars", "posts"):
+        for path in pl.DataFrame(DeltaTable(str(tmp_path / table)).get_add_actions(flatten=True)).iter_rows(named=True):
+            last = path["min.observed_at"] == T0 + 3 * HOUR if table == "bars" else path["min.id"] == "x3"
+            if not last:
+                (tmp_path / table / path["path"]).unlink()
+    with pytest.raises(FileNotFoundError):
+        lake.scan(BARS).collect()
+    assert lake.append(BARS, bars(1.0, start=T0 + 3 * HOUR), now=NOW).duplicate == 1
+    assert lake.append(BARS, bars(1.0, start=T0 + 4 * HOUR), now=NOW).accepted == 1
+    assert lake.append(POSTS, post("a", day=1).with_columns(id=pl.lit("x3")), now=NOW).duplicate == 1
+    assert lake.append(POSTS, post("a", day=1).with_columns(id=pl.lit("y")), now=NOW).accepted == 1
+
+
+def test_bounds_that_the_log_rounds_hide_nothing(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    start = T0 + timedelta(microseconds=999_999)
+    long = post("a", day=1).with_columns(id=pl.lit("é" * 40 + "\U0010ffff" * 40), observed_at=pl.lit(start))
+    for table, rows in ((BARS, bars(1.0, start=start)), (POSTS, long)):
+        assert lake.append(table, rows, now=NOW).accepted == 1
+        assert lake.append(table, rows, now=NOW).duplicate == 1
+        assert lake.append(table, pl.concat([rows, rows]), now=NOW).duplicate == 2
 
 
 def test_versions_across_month_borders_are_compared(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Planner:
         came = {facts.name: self._added(facts, before) for facts in READS[kind]}
         for name, added in came.items():
             if added is None:
-                reason = f"{name} in the lake were written anew since version {before.lake[name]}"
+                reason = f"what came into {name} since version {before.lake[name]} cannot be told"
                 return Plan(pieces=self._everything(series), full=reason)
         new = {name: added for name, added in came.items() if added is not None}
         spans = self._by_bars(kind, series, table, new.pop(BARS.name))
