@@ -210,8 +210,8 @@ class Exchange:
             kinds["types"] = ["spot"]
         client.httpExceptions = {**client.httpExceptions, **dict.fromkeys(REFUSALS, ccxt.ExchangeError)}
         client.throttle = self._pace(client, session)
-        # It would drop rows that bear no time, and what lies before the start; and count with amounts.
-        client.filter_by_since_limit = lambda rows, *bounds: rows
+        # It would drop rows that bear no time, and what it thinks too early or too much; and count with amounts.
+        client.filter_by_since_limit = client.filter_by_symbol_since_limit = _all
         client.safe_trade = lambda trade, market=None: trade
         return client
 
@@ -230,6 +230,10 @@ def near(name: str, names: Iterable[str]) -> str:
     folded = {each.lower(): each for each in names}
     close = get_close_matches(name.lower(), folded, n=5, cutoff=0.5)
     return f"; near it: {', '.join(folded[each] for each in close)}" if close else ""
+
+
+def _all(rows: T, *bounds: object) -> T:
+    return rows
 
 
 def _document(body: bytes) -> None:

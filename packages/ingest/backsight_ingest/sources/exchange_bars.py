@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 COLUMNS: Final = ("timestamp", "open", "high", "low", "close", "volume")
 """Those of ccxt, and of the layout named after it."""
+READABLE: Final = pl.all_horizontal(pl.col(COLUMNS[1:]).cast(pl.Float64, strict=False).is_finite().fill_null(False))
+"""Whether all values of a row are numbers."""
 _MS: Final = 1000
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -61,10 +63,7 @@ class Rows:
         self._dated = (opens.is_not_null() & opens.is_between(0, 2**53)).to_numpy()
         self._opens: IntArray = opens.fill_null(0).clip(0, 2**53).to_numpy() * _MS
         self._fits = self._dated & ((self._opens - grid.phase) % grid.step == 0)
-        numbers = self._cells.select(
-            pl.all_horizontal(pl.col(COLUMNS[1:]).cast(pl.Float64, strict=False).is_finite().fill_null(False))
-        )
-        self._read = numbers.to_series().to_numpy()
+        self._read = self._cells.select(READABLE).to_series().to_numpy()
 
     @property
     def off_grid(self) -> IntArray:

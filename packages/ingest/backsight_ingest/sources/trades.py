@@ -14,10 +14,10 @@ from backsight_features.errors import Drifted
 from backsight_features.spans import Span
 
 from backsight_ingest.live.coverage import LOST, Coverage, joined
-from backsight_ingest.live.job import Page, Plan
+from backsight_ingest.live.job import Hole, Page, Plan
 from backsight_ingest.sources.exchange import Answer
-from backsight_ingest.sources.exchange_bars import COLUMNS, Grid
-from backsight_ingest.sources.prices import LAYOUT, Prices, gathered
+from backsight_ingest.sources.exchange_bars import COLUMNS, READABLE, Grid
+from backsight_ingest.sources.prices import LAYOUT, NO_BAR, Prices, gathered
 
 _PAGE: Final = 1000
 _NS: Final = 1000
@@ -67,10 +67,16 @@ class TradedPrices(Prices):
                 over = min(settled, self._grid.floor(last // _NS))
             if over > at:
                 part = held.filter(pl.col("time") < over * _NS)
-                yield Page(span=Span(at, over), records={LAYOUT: bars(part, self._grid)}, fetched_at=answer.fetched_at)
+                made = bars(part, self._grid)
+                holes, fetched_at = self._spoilt(made), answer.fetched_at
+                yield Page(span=Span(at, over), records={LAYOUT: made}, fetched_at=fetched_at, holes=holes)
                 held, at = held.filter(pl.col("time") >= over * _NS), over
             elif new.is_empty():
                 return  # what follows is not over yet
+
+    def _spoilt(self, made: pl.DataFrame) -> tuple[Hole, ...]:
+        opens = made.filter(~READABLE).select(pl.col("timestamp").cast(pl.Int64) * 1000).to_series().to_list()
+        return tuple(Hole(span=Span(at, at + self._grid.step), reason=NO_BAR) for at in opens)
 
 
 def bars(trades: pl.DataFrame, grid: Grid) -> pl.DataFrame:
