@@ -167,6 +167,8 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
 
     if stored.is_empty() and table.apart(rows):
         return rows
+    if "observed_at" in table.content:
+        rows = _seen_once(table, rows, stored)
     says = (*table.key, *table.content)
     said = (*says, "available_at") if table.identity == "vintage" else says
     first = (
@@ -201,6 +203,27 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
         )
         .drop("told")
     )
+
+
+def _seen_once(table: Table, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows without those that bear no date and were seen before.
+
+    What bears no date counts from when it was first seen. Seen again it would seem to say something new: another time.
+    """
+    undated = rows.select(
+        pl.col("available_at_estimated") & (pl.col("observed_at") == pl.col("available_at"))
+    ).to_series()
+    if not undated.any():
+        return rows
+    words = [*table.key, *(name for name in table.content if name != "observed_at")]
+    known = pl.concat([each.select(words) for each in (stored, rows.filter(~undated))]).unique()
+    first = (
+        rows.filter(undated)
+        .sort("available_at", maintain_order=True)
+        .unique(words, keep="first", maintain_order=True)
+        .join(known, on=words, how="anti", nulls_equal=True, maintain_order="left")
+    )
+    return pl.concat([rows.filter(~undated), first])
 
 
 def _stored(table: Table, rows: pl.DataFrame, handle: DeltaTable) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from backsight_features.options import JOB, JSON
 from backsight_features.workspace import Workspace
 
 from backsight_ingest.macro_cli import macro
+from backsight_ingest.news_cli import news
 from backsight_ingest.output import fail, print_accounts, print_json, show_frame, table
 from backsight_ingest.prices_cli import books, prices
 from backsight_ingest.reddit_cli import reddit
@@ -227,3 +228,4 @@ pull.add_command(prices)
 pull.add_command(books)
 pull.add_command(macro)
 pull.add_command(reddit)
+pull.add_command(news)
