@@ -105,6 +105,37 @@ def purge(lake: Lake, posts: Sequence[Post], *, by: str, now: datetime, dry_run:
     return [_rid(lake, rows, by) for rows in doomed]
 
 
+def deleted(lake: Lake, *, site: str, channel: str = "") -> list[Post]:
+    """Return the posts that were deleted or removed at their site, as far as that was seen.
+
+    Of such a post the newest version has neither text nor address, and an earlier one had: ``backsight pull reddit``
+    leaves only the title of what is gone. A version whose source just does not tell the text has an address.
+
+    Parameters
+    ----------
+    lake : Lake
+        Where from.
+    site, channel : str
+        Whose posts; an empty channel stands for all.
+    """
+    own = pl.col("site") == site
+    if channel:
+        own &= pl.col("channel") == channel
+    says = pl.any_horizontal(pl.col("text", "url").is_not_null()).alias("says")
+    found = (
+        lake.scan(POSTS)
+        .filter(own)
+        .select("channel", "id", "available_at", "ingested_at", says)
+        .sort("available_at", "ingested_at")
+        .group_by("channel", "id")
+        .agg(had=pl.col("says").any(), has=pl.col("says").last())
+        .filter(pl.col("had") & ~pl.col("has"))
+        .sort("channel", "id")
+        .collect()
+    )
+    return [Post(site=site, id=id, channel=where) for where, id in found.select("channel", "id").iter_rows()]
+
+
 def _named(posts: Sequence[Post]) -> pl.Expr:
     """Return whether a row with site, channel and id is about one of the posts."""
     ids: dict[tuple[str, str], list[str]] = {}
