@@ -17,6 +17,7 @@ from backsight_ingest.accounts import Account
 from backsight_ingest.layouts import load
 from backsight_ingest.live import coverage
 from backsight_ingest.live.clock import Clock
+from backsight_ingest.live.faults import Refused
 from backsight_ingest.live.job import Job
 from backsight_ingest.live.pull import plan, pull
 from backsight_ingest.live.web import Web
@@ -28,7 +29,7 @@ from backsight_ingest.sources.macro_series import curated
 KEY = "0123456789abcdef0123456789abcdef"
 DAY = timedelta(days=1)
 MONTH = timedelta(days=31)
-ARCHIVED = ("CPIAUCSL", "PAYEMS", "GDPC1", "ICSA", "DFF")
+ARCHIVED = ("CPIAUCSL", "PAYEMS", "GDPC1", "ICSA")
 OBSERVATIONS = "/fred/series/observations"
 
 MakeJob = Callable[..., Job]
@@ -125,8 +126,9 @@ def test_on_every_day_the_lake_knows_what_the_world_knew(
 def test_a_long_history_comes_in_pieces_within_the_limit(
     world: FakeWorld, lake: Lake, macro: MakeJob, run: Run
 ) -> None:
-    run(macro("DFF"))
-    vintages = {release.realtime_start for release in world.fred.truth("DFF")}
+    account = run(macro("DFF"))
+    releases = world.fred.truth("DFF")
+    vintages = {release.realtime_start for release in releases}
     assert len(vintages) > 4100
     asked = [hit.query for hit in world.hits(OBSERVATIONS)]
     assert len(asked) == 3
@@ -135,6 +137,11 @@ def test_a_long_history_comes_in_pieces_within_the_limit(
     assert all(date.fromisoformat(query["realtime_end"]) in vintages for query in asked)
     # Each piece begins with the last day of the one before; what held on it is known.
     assert [query["realtime_start"] for query in asked[1:]] == [query["realtime_end"] for query in asked[:-1]]
+    assert (account.accepted, account.quarantined) == (len(releases), 0)
+    assert agrees(world, lake, "DFF")
+    world.advance(30 * DAY)
+    assert run(macro("DFF")).accepted == len(world.fred.truth("DFF")) - len(releases)
+    assert agrees(world, lake, "DFF")
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 3, 4, 5, 6])
@@ -176,27 +183,32 @@ def test_values_of_elsewhere_are_not_mixed_with_vintages(
     assert "the lake holds CPIAUCSL from dump:fred-date-value" in str(account.error)
 
 
+def test_vintages_that_are_gone_for_a_while_are_not_missed(
+    world: FakeWorld, lake: Lake, clock: Clock, macro: MakeJob, run: Run, tmp_path: Path
+) -> None:
+    run(macro("GDPC1"))
+    world.advance(100 * DAY)
+    message = "Bad Request.  The series does not exist in ALFRED but may exist in FRED."
+    body = f'<error code="400" message="{message}" />'.encode()
+    world.fault("/fred/series/vintagedates", Fault(name="gone", status=400, body=body, content_type="text/xml"))
+    (account,) = pull(lake, [macro("GDPC1")], locks=tmp_path / "locks", clock=clock)
+    assert isinstance(account.error, Refused)
+    assert run(macro("GDPC1")).accepted > 0
+    assert agrees(world, lake, "GDPC1")
+
+
 # ------------------------------------------------------------------------------------------------- day by day
 
 
-def test_each_pull_brings_what_is_new(world: FakeWorld, lake: Lake, macro: MakeJob, run: Run) -> None:
-    before: dict[str, int] = {}
-    some, hour = ("PAYEMS", "CPIAUCSL", "ICSA"), timedelta(hours=1)
-    # Friday 12:30 in UTC, an hour before releases; with the long series at the ends, where its last piece is added to.
-    for wait, asked in (
-        (0 * DAY, ARCHIVED),
-        (2 * hour, some),
-        (3 * DAY, some),
-        (17 * hour, some),
-        (90 * DAY, ARCHIVED),
-    ):
+@pytest.mark.parametrize("series", ["PAYEMS", "CPIAUCSL", "ICSA"])
+def test_each_pull_brings_what_is_new(series: str, world: FakeWorld, lake: Lake, macro: MakeJob, run: Run) -> None:
+    there, hour = 0, timedelta(hours=1)
+    for wait in (0 * DAY, 2 * hour, 3 * DAY, 17 * hour, 90 * DAY):  # from Friday on, an hour before what comes out
         world.advance(wait)
-        for series in asked:
-            account = run(macro(series))
-            there = len(world.fred.truth(series))
-            assert (account.accepted, account.quarantined) == (there - before.get(series, 0), 0)
-            assert agrees(world, lake, series)
-            before[series] = there
+        account = run(macro(series))
+        before, there = there, len(world.fred.truth(series))
+        assert (account.accepted, account.quarantined) == (there - before, 0)
+        assert agrees(world, lake, series)
 
 
 def test_a_pull_without_a_new_vintage_asks_for_no_observation(world: FakeWorld, macro: MakeJob, run: Run) -> None:

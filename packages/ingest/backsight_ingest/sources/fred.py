@@ -124,7 +124,8 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
     def _pages(self, path: str, most: int, **query: object) -> Iterator[Element]:
         """Yield the pages of a listing; rows above the limit are on the next one, and FRED does not say so."""
         offset, count, limit = 0, 1, min(self._page, most)
-        while offset < count:
+        full = False
+        while offset < count or full:  # it counts; whether rows or periods is nowhere said
             asked = urlencode({**query, "limit": limit, "offset": offset})
             page = self._Fred__fetch_data(f"{self.root_url}/{path}?{asked}")
             counted = page.get("count", "")
@@ -136,7 +137,7 @@ class Fred(fredapi.Fred):  # type: ignore[misc]
             if len(page) < min(limit, count - offset):
                 raise Transient(f"FRED/{path} gave {len(page)} rows from {offset} on, of {count} that there are")
             yield page
-            offset += limit
+            offset, full = offset + limit, len(page) >= limit
 
     def _Fred__fetch_data(self, url: str) -> Element:
         """Return the root of an answer; in place of the method through which all of fredapi asks."""

@@ -88,7 +88,7 @@ class _Series:
         runs = self._lake.scan(RUNS).filter(pl.col("origin") == self.name, pl.col("status") == "ok")
         asked = runs.select(pl.col("started_at").max()).collect().item()
         found = dated_by_rule(values, self.variables, self._lake, asked=asked, now=now)
-        return Page(span=Span(span.start, _us(today)), records={**NOTHING, **found}, fetched_at=now)
+        return Page(span=Span(span.start, _us(today)), records=found, fetched_at=now)
 
 
 class Macro(_Series):
@@ -128,6 +128,8 @@ class Macro(_Series):
         try:
             vintages = self._fred.vintage_dates(self._series)
         except NotArchived:
+            if any(name.endswith(VINTAGES) for name in self._sources()):
+                raise  # it had vintages: those that come once more must not be missed
             check_rule(self.variables)
             if _us(today) < span.stop:
                 yield self._as_they_are(span, today, self._fred.observations(self._series).select("date", "value"))
@@ -159,18 +161,21 @@ class Macro(_Series):
         now = self._clock.now()
         published = releases(held, after=after, until=until)
         found = dated_by_vintage(published, self.variables, self._lake, first=first, now=now)
-        return Page(span=span, records={**NOTHING, **found}, fetched_at=now)
+        return Page(span=span, records=found, fetched_at=now)
 
     def _refuse_others(self) -> None:
         """Refuse to mix vintages with what else the lake holds of a series: it would come out as their correction."""
-        stored = self._lake.scan(MACRO).filter(pl.col("series") == self._series, pl.col("units") == "lin")
-        sources = stored.select(pl.col("source").unique()).collect()["source"]
-        others = [name for name in sources if not name.endswith((ARCHIVE, VINTAGES))]
+        others = sorted(name for name in self._sources() if not name.endswith((ARCHIVE, VINTAGES)))
         if others:
             raise BadInput(
-                f"the lake holds {self._series} from {', '.join(sorted(others))}; with its vintages beside it, nobody "
-                "could say what was known when: pull them into a lake of their own, see BACKSIGHT_HOME"
+                f"the lake holds {self._series} from {', '.join(others)}; with its vintages beside it, nobody could "
+                "say what was known when: pull them into a lake of their own, see BACKSIGHT_HOME"
             )
+
+    def _sources(self) -> list[str]:
+        """Return where the lake has the series from."""
+        stored = self._lake.scan(MACRO).filter(pl.col("series") == self._series, pl.col("units") == "lin")
+        return stored.select(pl.col("source").unique()).collect()["source"].to_list()
 
 
 class KeylessMacro(_Series):

@@ -59,7 +59,7 @@ def check_rule(variables: Mapping[str, str]) -> None:
 def dated_by_rule(
     values: pl.DataFrame, variables: Mapping[str, str], lake: Lake, *, asked: datetime | None, now: datetime
 ) -> dict[str, pl.DataFrame]:
-    """Return the records of `RULE` and `SEEN` for values without vintages.
+    """Return the records of each layout for values without vintages.
 
     Parameters
     ----------
@@ -81,13 +81,13 @@ def dated_by_rule(
     late = pl.lit(False) if asked is None else pl.col("available_at") <= asked
     seen = read.filter(pl.when(pl.col("told")).then(changed).otherwise(late))["@fact"] - 1
     seen_at = pl.lit(now).dt.strftime(_STAMP).alias(SEEN_AT)
-    return {RULE: _without(values, seen), SEEN: values[seen].with_columns(seen_at)}
+    return {**NOTHING, RULE: _without(values, seen), SEEN: values[seen].with_columns(seen_at)}
 
 
 def dated_by_vintage(
     published: pl.DataFrame, variables: Mapping[str, str], lake: Lake, *, first: date, now: datetime
 ) -> dict[str, pl.DataFrame]:
-    """Return the records of `ARCHIVE`, `VINTAGES` and `SEEN` for what was published.
+    """Return the records of each layout for what was published.
 
     A vintage holds the last of what came out on its day. What took the place of something else on that day was not
     out at 08:30: it is known from the end of the day.
@@ -107,13 +107,17 @@ def dated_by_vintage(
     """
     in_first = (published["realtime_start"] == str(first)).fill_null(False)
     later = published.filter(~in_first)
+    split = {**NOTHING, ARCHIVE: published.filter(in_first), VINTAGES: later}
     stored = _stored(lake, variables["series"])
-    same = ("observed_at", "available_at")
-    read = _read(later, VINTAGES, variables, now).join(stored, on=same, how="inner")
+    if stored.is_empty():
+        return split
+    read = _read(later, VINTAGES, variables, now).join(stored, on=("observed_at", "available_at"), how="inner")
     replacing = read.filter(pl.col("value").ne_missing(pl.col("stored")))["@fact"] - 1
+    if replacing.is_empty():
+        return split
     ends = _read(later[replacing], ARCHIVE, variables, now)["available_at"].dt.strftime(_STAMP)
     seen = later[replacing].select("date", "value", ends.alias(SEEN_AT))
-    return {ARCHIVE: published.filter(in_first), VINTAGES: _without(later, replacing), SEEN: seen}
+    return {**split, VINTAGES: _without(later, replacing), SEEN: seen}
 
 
 def _stored(lake: Lake, series: str) -> pl.DataFrame:
