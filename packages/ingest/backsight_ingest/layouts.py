@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from datetime import date
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
@@ -67,7 +68,12 @@ def load(reference: str) -> Layout:
         return parse(path.read_bytes(), name=str(path))
     if reference not in shipped():
         raise BadInput(f"no layout {reference!r}; give a path that ends with .toml, or one of: {', '.join(shipped())}")
-    return parse((files("backsight_ingest") / "layouts" / f"{reference}.toml").read_bytes(), name=reference)
+    return _shipped(reference)
+
+
+@cache
+def _shipped(name: str) -> Layout:
+    return parse((files("backsight_ingest") / "layouts" / f"{name}.toml").read_bytes(), name=name)
 
 
 def parse(text: bytes, *, name: str) -> Layout:
