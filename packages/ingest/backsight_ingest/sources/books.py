@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
-from backsight_features.clocks import from_us, to_us
+from backsight_features.clocks import to_us
 from backsight_features.errors import BadInput
 from backsight_features.spans import Span
 
 from backsight_ingest.live.coverage import Coverage
-from backsight_ingest.live.faults import Transient
 from backsight_ingest.live.job import Hole, Page, Plan
 from backsight_ingest.sources.exchange import Exchange
 from backsight_ingest.sources.exchange_markets import Market
@@ -19,8 +18,6 @@ LAYOUT: Final = "order-book"
 UNSEEN: Final = "nobody looked, and a book cannot be asked for afterwards"
 
 _REACH_BP: Final = 50.0
-_OLD: Final = timedelta(minutes=2)
-"""A book that its exchange stamped earlier is one that somebody kept."""
 _LEVEL: Final = ((0, "price"), (1, "size"))
 _COLUMNS: Final = ("time", "bid", "ask", "bid_size", "ask_size", "bid_depth", "ask_depth", "reach_bp")
 
@@ -74,9 +71,6 @@ class Books:
         """
         self._exchange.check(self._market)
         answer = self._exchange.book(self._market)
-        stamped = answer.said.get("timestamp")
-        if stamped is not None and answer.fetched_at - from_us(int(stamped) * 1000) > _OLD:
-            raise Transient(f"{self.name}: the book is of {from_us(int(stamped) * 1000):%Y-%m-%d %H:%M:%S} UTC")
         at = to_us(answer.fetched_at)
         yield Page(
             span=Span(span.start, max(at, span.start) + 1),
@@ -108,18 +102,10 @@ def snapshot(bids: Sequence[Sequence[Any]], asks: Sequence[Sequence[Any]], *, at
         both sides go. A cell is empty where a side is, and a price or size that is no number stands for the best one,
         as nobody knows the depth then.
     """
-    sides = {"bid": _levels(bids), "ask": _levels(asks)}
-    best = {"bid": sides["bid"].sort("price", descending=True), "ask": sides["ask"].sort("price")}
-    cells: dict[str, str | None] = {"time": str(at), "reach_bp": None}
-    for name, side in best.items():
-        first = side.row(0, named=True) if side.height else {"price": None, "size": None}
-        cells |= {name: _text(first["price"]), f"{name}_size": _text(first["size"]), f"{name}_depth": "0"}
-    if all(side.height for side in best.values()):
-        middle = sum(side["price"][0] for side in best.values()) / 2
-        far = {name: (side["price"] - middle).abs() * 10_000 / middle for name, side in best.items()}
-        reach = min(_REACH_BP, *(float(each[-1]) for each in far.values()))
-        cells["reach_bp"] = str(reach)
-        cells |= {f"{name}_depth": str(side["size"].filter(far[name] <= reach).sum()) for name, side in best.items()}
+    sides = {"bid": _levels(bids).sort("price", descending=True), "ask": _levels(asks).sort("price")}
+    cells = {"time": str(at), **_best("bid", sides["bid"]), **_best("ask", sides["ask"])}
+    if sides["bid"].height and sides["ask"].height:
+        cells |= _depth(sides)
     for name, said in (("bid", bids), ("ask", asks)):
         if sides[name].height < len(said):
             cells[name] = next(f"{level[0]} for {level[1]}" for level in said if _levels([level]).is_empty())
@@ -133,5 +119,17 @@ def _levels(side: Sequence[Sequence[Any]]) -> pl.DataFrame:
     return numbers.filter(pl.all_horizontal(pl.all().is_finite().fill_null(False)))
 
 
-def _text(number: float | None) -> str | None:
-    return None if number is None else str(number)
+def _best(name: str, side: pl.DataFrame) -> dict[str, str | None]:
+    # No depth is the truth of an empty side; no price is none.
+    if side.is_empty():
+        return {name: None, f"{name}_size": None, f"{name}_depth": "0"}
+    price, size = side.row(0)
+    return {name: str(price), f"{name}_size": str(size)}
+
+
+def _depth(sides: Mapping[str, pl.DataFrame]) -> dict[str, str | None]:
+    middle = (sides["bid"].row(0)[0] + sides["ask"].row(0)[0]) / 2
+    away = {name: (side["price"] - middle).abs() * 10_000 / middle for name, side in sides.items()}
+    reach = min(_REACH_BP, *(float(each[-1]) for each in away.values()))
+    depth = {f"{name}_depth": str(side["size"].filter(away[name] <= reach).sum()) for name, side in sides.items()}
+    return {"reach_bp": str(reach), **depth}

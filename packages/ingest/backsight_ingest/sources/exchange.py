@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import ccxt
+from backsight_features.clocks import from_us
 from backsight_features.errors import BadInput, Drifted
 
 from backsight_ingest.live.faults import Transient
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 _FEWEST: Final = 100
 """Bars of a page where ccxt does not know how many an exchange gives: each that it knows gives as many."""
+_KEPT: Final = timedelta(minutes=2)
+"""How old a book may be by its exchange's stamp: as far as the clocks of both may lie apart."""
 _UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What ccxt's parsers raise where an answer has another shape."""
 
@@ -157,14 +160,22 @@ class Exchange:
         return self._ask(ask)
 
     def book(self, market: Market) -> Answer[dict[str, Any]]:
-        """Return an order book as ccxt gives it: ``bids`` and ``asks``, each of price and amount; and ``timestamp``.
+        """Return an order book as ccxt gives it: ``bids`` and ``asks``, each of price and amount.
 
         Raises
         ------
         SourceError, Drifted
-            As for bars.
+            As for bars; and if the exchange stamped it minutes ago, so that somebody must have kept it.
         """
-        return self._ask(lambda client: client.fetch_order_book(market.name, self.traits.levels))
+
+        def ask(client: ccxt.Exchange) -> dict[str, Any]:
+            book: dict[str, Any] = client.fetch_order_book(market.name, self.traits.levels)
+            stamp = None if book["timestamp"] is None else from_us(int(book["timestamp"]) * 1000)
+            if stamp is not None and self._web.clock.now() - stamp > _KEPT:
+                raise Transient(f"{self.name}: a book that it stamped {stamp:%Y-%m-%d %H:%M:%S} UTC")
+            return book
+
+        return self._ask(ask)
 
     def _ask(self, question: Callable[[ccxt.Exchange], T]) -> Answer[T]:
         def attempt() -> Answer[T]:
