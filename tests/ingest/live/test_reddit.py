@@ -1,7 +1,9 @@
 """The job of a subreddit: nothing is lost that Reddit shows, and nothing is known before it was seen."""
 
+import shutil
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,23 @@ import polars as pl
 import pytest
 from backsight_fakeworld import FakeWorld, Fault
 from backsight_features.clocks import from_us, to_us
-from backsight_features.lake import Lake
+from backsight_features.lake import Appended, Lake
 from backsight_features.schemas import COVERAGE, POSTS, QUARANTINE, REACTIONS
 from backsight_features.texts import REMOVED
 from backsight_ingest.accounts import Account
 from backsight_ingest.live import coverage
 from backsight_ingest.live.clock import Clock
+from backsight_ingest.live.limiter import Limiter
 from backsight_ingest.live.pull import plan, pull
+from backsight_ingest.live.retry import Retry
 from backsight_ingest.live.web import Web
 from backsight_ingest.sources.reddit import Subreddit
 from backsight_ingest.sources.reddit_client import Client, Credentials, Sheet
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+NOW = datetime(2024, 5, 17, 12, 30, 20, tzinfo=UTC)
+"""Where the world's clock stands at first."""
+
 LISTING, LOOKS = "/reddit/r/bitcoin/new", "/reddit/api/info"
 
 
@@ -111,7 +118,7 @@ def test_a_run_at_the_same_instant_has_nothing_to_ask(world: FakeWorld, run: Cal
 def test_later_runs_add_what_is_new(world: FakeWorld, run: Callable[..., Account], lake: Lake) -> None:
     world.reddit.cap = 150
     run()
-    for _ in range(3):
+    for _ in range(2):
         world.advance(HOUR)
         before = stored(lake)["id"].n_unique()
         new = len(ids(shown(world, 1)) - set(stored(lake)["id"]))
@@ -281,8 +288,8 @@ def test_edits_and_removals_are_versions_known_from_when_they_were_seen(
 ) -> None:
     world.reddit.cap = 100
     run()
-    for _ in range(6):
-        world.advance(11 * HOUR)
+    for _ in range(5):
+        world.advance(13 * HOUR)
         run()
     posts = stored(lake)
     several = 0
@@ -319,8 +326,8 @@ def test_posts_that_are_no_longer_listed_are_looked_at_by_their_ids(
 def test_posts_are_counted_ever_less_often(world: FakeWorld, run: Callable[..., Account], lake: Lake) -> None:
     world.reddit.cap = 60
     run()
-    for _ in range(8):
-        world.advance(HOUR)
+    for _ in range(5):
+        world.advance(2 * HOUR)
         run()
     counts = lake.scan(REACTIONS).sort("id", "observed_at").collect()
     created = stored(lake).group_by("id").agg(created=pl.col("observed_at").min())
@@ -332,8 +339,8 @@ def test_posts_are_counted_ever_less_often(world: FakeWorld, run: Callable[..., 
     )
     assert spaced.height > 100
     assert (spaced["wait"] >= spaced["age"] * 0.25).all()
-    # An hour of patience at most beyond that: it is a run an hour.
-    assert (spaced["wait"] <= spaced["age"] * 0.25 + HOUR + MINUTE).all()
+    # At most two hours beyond that, as that is how often it is run.
+    assert (spaced["wait"] <= spaced["age"] * 0.25 + 2 * HOUR + MINUTE).all()
     assert (counts["observed_at"] == counts["available_at"]).all()
     assert not counts.join(created, on="id").select(pl.col("observed_at") <= pl.col("created")).to_series().any()
 
@@ -403,3 +410,68 @@ def test_no_name_of_an_author_is_kept(world: FakeWorld, run: Callable[..., Accou
     run()
     for table in (POSTS, REACTIONS, QUARANTINE):
         assert "user_" not in lake.scan(table).collect().write_csv()
+
+
+class Standing(Clock):
+    """A clock that stands still, and whose waits take no time."""
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__()
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def sleep(self, length: timedelta) -> None:
+        pass
+
+
+class Dying(Lake):
+    """A lake whose writer is killed before a commit."""
+
+    def __init__(self, root: str | Path, commits: int) -> None:
+        super().__init__(root)
+        self.commits = commits
+
+    def append(self, *args: Any, **kwargs: Any) -> Appended:
+        if self.commits == 0:
+            raise SystemExit("killed")
+        self.commits -= 1
+        return super().append(*args, **kwargs)
+
+
+def test_a_run_that_is_killed_before_any_of_its_commits_goes_on_from_there(world: FakeWorld, tmp_path: Path) -> None:
+    def run(lake: Lake) -> Account:
+        clock = Standing(world.now)
+        web = Web(clock=clock, retry=Retry(clock), limiter=Limiter(clock), endpoint=world.url)
+        client = Client(web, Credentials(client_id="app", client_secret="secret", user_agent="python:tests:1"))
+        job = Subreddit(lake, web, client, "bitcoin", recheck=4 * DAY)
+        since = NOW - 6 * DAY if world.now > NOW else None
+        (account,) = pull(lake, [job], locks=tmp_path / "locks", clock=clock, since=since)
+        assert account.error is None, account.error
+        return account
+
+    def content(root: Path) -> list[list[tuple[object, ...]]]:
+        tables = (POSTS, REACTIONS, QUARANTINE)
+        return [sorted(Lake(root).scan(table).collect().rows(), key=str) for table in tables]
+
+    world.reddit.cap = 110
+    run(Lake(tmp_path / "before"))
+    world.advance(15 * HOUR)
+    world.reddit.cap = 160
+    world.fault("/reddit/", Fault.nasty("score", None, every=30), times=-1)
+    shutil.copytree(tmp_path / "before", tmp_path / "after")
+    world.log.clear()
+    run(Lake(tmp_path / "after"))
+    assert asked(world) == [LISTING, LOOKS, LISTING, LISTING]
+    truth = content(tmp_path / "after")
+    for commits in count():
+        shutil.copytree(tmp_path / "before", tmp_path / f"killed-{commits}")
+        try:
+            run(Dying(tmp_path / f"killed-{commits}", commits))
+        except SystemExit:
+            run(Lake(tmp_path / f"killed-{commits}"))
+            assert content(tmp_path / f"killed-{commits}") == truth
+        else:
+            break
+    assert commits > 8
