@@ -32,7 +32,7 @@ _PAGE: Final = 100
 _SECOND: Final = 1_000_000
 _SHORTEST_LOOK: Final = timedelta(minutes=10)
 _LOOK_AFTER: Final = 0.25
-"""A post is looked at again when it was left alone for this part of its age: some 25 times in its first two days."""
+"""A post is looked at again when it was left alone for this part of its age: some 20 times in its first two days."""
 
 
 @dataclass(frozen=True, kw_only=True)
