@@ -40,9 +40,10 @@ def instant(text: str | None) -> datetime | None:
     True
     """
     text = (text or "").strip()
+    date = _DATE.fullmatch(text) is not None
     try:
-        at = datetime.fromisoformat(text) if text[:4].isdecimal() else _rfc_822(text)
-        if _DATE.fullmatch(text):
+        at = datetime.fromisoformat(text) if text[:4].isdecimal() else _rfc_822(f"{text} 00:00" if date else text)
+        if date:
             at = at.replace(tzinfo=UTC) + timedelta(days=1)
         named = at.tzinfo is not None and at.year >= _FIRST_YEAR
         return at.astimezone(UTC) if named else None
@@ -55,5 +56,6 @@ def _rfc_822(text: str) -> datetime:
     zone = text.rpartition(" ")[2]
     if not _ZONE.fullmatch(zone):
         return parsedate_to_datetime(text).replace(tzinfo=None)
+    text = re.sub(r"([+-]\d\d):(\d\d)$", r"\1\2", text)
     # -0000 says that nobody knows where that was, but the instant is UTC.
-    return parsedate_to_datetime(re.sub(r"-00:?00$", "+0000", text))
+    return parsedate_to_datetime(re.sub(r"-0000$", "+0000", text))
