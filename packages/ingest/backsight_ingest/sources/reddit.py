@@ -139,7 +139,7 @@ class Subreddit:
         """Return the posts listed since the walk began, known from now unless they were known before."""
         listed = self._listed(from_us(span.start) - OVERLAP)
         created, latest = pl.col("created"), listed.seen_at + self._web.limits.skew
-        stored = pl.col("id").is_in(self._stored(listed.posts["id"]).implode())
+        stored = pl.col("id").is_in(self._stored(listed.posts).implode())
         # Unless it is stored, what was created before the walk began is left to those who ask for the past.
         before = (created < from_us(span.start if begun is None else begun)) & ~stored
         # What was created since is left to the next run. A stamp beyond all doubt about clocks is wrong: such a post
@@ -148,8 +148,7 @@ class Subreddit:
         outside = before | later
         listed = replace(listed, posts=self._spared(listed.posts))
         if begun is None:
-            oldest = listed.posts.filter(~outside.fill_null(False))["created"].min()
-            assert oldest is None or isinstance(oldest, datetime)
+            oldest = _oldest(listed.posts.filter(~outside.fill_null(False)))
             start = span.stop if oldest is None else min(to_us(oldest), span.stop)
             return _page(Span(start, span.stop), listed, outside, by_rule=False)
         return _page(span, listed, outside, by_rule=False)
@@ -205,11 +204,7 @@ class Subreddit:
 
     def _spared(self, posts: pl.DataFrame) -> pl.DataFrame:
         """Return listed posts, those marked as not counted that are not due: a listing shows some again and again."""
-        oldest = posts["created"].min()
-        if oldest is None:
-            return posts
-        assert isinstance(oldest, datetime)
-        looked = self._looked(oldest).collect()
+        looked = self._looked(_oldest(posts) or FIRST).collect()
         return posts.join(looked, on="id", how="left", maintain_order="left").with_columns(
             counted=_is_due(pl.col("seen"))
         )
@@ -219,12 +214,19 @@ class Subreddit:
         counted = self._own(REACTIONS).filter(pl.col("observed_at") >= since)
         return counted.group_by("id").agg(looked=pl.col("observed_at").max())
 
-    def _stored(self, ids: pl.Series) -> pl.Series:
-        """Return those ids that the lake has a post of."""
-        return self._own(POSTS).filter(pl.col("id").is_in(ids.implode())).select("id").unique().collect()["id"]
+    def _stored(self, posts: pl.DataFrame) -> pl.Series:
+        """Return the ids of those listed posts that the lake has."""
+        own = self._own(POSTS).filter(pl.col("observed_at") >= (_oldest(posts) or FIRST))
+        return own.filter(pl.col("id").is_in(posts["id"].implode())).select("id").unique().collect()["id"]
 
     def _own(self, table: Table) -> pl.LazyFrame:
         return self._lake.scan(table).filter(pl.col("site") == "reddit", pl.col("channel") == self._subreddit)
+
+
+def _oldest(posts: pl.DataFrame) -> datetime | None:
+    oldest = posts["created"].min()
+    assert oldest is None or isinstance(oldest, datetime)
+    return oldest
 
 
 def _is_due(now: pl.Expr) -> pl.Expr:
@@ -244,8 +246,7 @@ def _page(span: Span, listed: _Listed, outside: pl.Expr, *, by_rule: bool) -> Pa
 
 def _holes(span: Span, listed: _Listed) -> tuple[Hole, ...]:
     """Return the part of a span that a listing did not reach."""
-    oldest = listed.posts["created"].min()
-    assert oldest is None or isinstance(oldest, datetime)
+    oldest = _oldest(listed.posts)
     if not listed.ended or span.start == span.stop or (oldest is not None and to_us(oldest) <= span.start):
         return ()
     count = listed.posts["id"].n_unique()
