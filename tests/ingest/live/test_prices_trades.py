@@ -152,7 +152,6 @@ def test_what_an_exchange_no_longer_gives_as_bars_comes_from_its_trades(
     assert accounts[2].read == 0
     covered = coverage.read(lake, kept.name, BARS)
     assert covered.stretches[0].span.start == to_us(since)
-    # A minute without a trade is no hole of what was made from trades; of what came as bars nobody knows.
     assert covered.stretches[0].span.stop > to_us(NOW - 12 * HOUR)
     assert {stretch.status for stretch in covered.stretches} == {"whole", "hole"}
     stored = lake.scan(BARS).sort("observed_at").collect()

@@ -23,6 +23,8 @@ class Traits:
         is asked for once more.
     skips : bool
         An answer begins with the first bar there is, however late that is.
+    quiet : bool
+        There is no bar of a stretch in which nothing was traded. Otherwise each one that is missing is a hole.
     recent : bool
         It gives one page of bars, the last, whatever is asked for.
     elsewhere : str
@@ -38,6 +40,7 @@ class Traits:
     known: bool = True
     whole_from_start: bool = False
     skips: bool = False
+    quiet: bool = False
     recent: bool = False
     elsewhere: str = ""
     rebuilds: bool = False
@@ -53,6 +56,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     # Oldest first; the wish for a start is ignored where it lies before the last 720. Weeks as multiples of 7 days.
     "kraken": Traits(
         whole_from_start=True,
+        quiet=True,
         recent=True,
         elsewhere="take older bars from its trades (--from-trades), or from its archive "
         "(backsight pull dump --layout kraken-ohlcvt)",
@@ -61,12 +65,12 @@ TRAITS: Final[Mapping[str, Traits]] = {
         levels=500,
     ),
     # Newest first, and an error where a span holds more than 350 bars: never a part of it.
-    "coinbase": Traits(whole_from_start=True, levels=500),
+    "coinbase": Traits(whole_from_start=True, quiet=True, levels=500),
     # The same with 300; a book is always of 50 levels.
-    "coinbaseexchange": Traits(whole_from_start=True),
+    "coinbaseexchange": Traits(whole_from_start=True, quiet=True),
     # Oldest first from the start of a span; a book is always whole.
     "bitstamp": Traits(whole_from_start=True),
     # Oldest first when a start is asked for, over any gap.
-    "bitfinex": Traits(whole_from_start=True, skips=True, levels=100),
+    "bitfinex": Traits(whole_from_start=True, skips=True, quiet=True, levels=100),
 }
 """By ccxt's name. What is said of an exchange was read in its documents and in ccxt's module of it."""

@@ -28,6 +28,8 @@ _LANES: Final = 4
 _MOST_BARS: Final = 10_000
 _MOST_ANSWERS: Final = 40
 """Of one page: a commit costs as much for a bar as for ten thousand, and what is cut off is asked for again."""
+_QUIET: Final = timedelta(hours=1)
+"""Where an exchange leaves out what was not traded: a gap as long is an outage, and a bar that old is not late."""
 _CACHED: Final = timedelta(minutes=2)
 """How old an answer may be that a cache gave: a bar that closed since then may stand in it unfinished."""
 
@@ -184,8 +186,15 @@ class Prices:
             span=span,
             records={LAYOUT: rows.records(span, now=to_us(answer.fetched_at))},
             fetched_at=answer.fetched_at,
-            holes=tuple(Hole(span=gap, reason=NO_BAR) for gap in rows.gaps(span)),
+            holes=tuple(Hole(span=gap, reason=NO_BAR) for gap in rows.gaps(span) if not self._quiet(gap, answer, rows)),
         )
+
+    def _quiet(self, gap: Span, answer: Answer[list[list[object]]], rows: Rows) -> bool:
+        """Return whether nothing was traded where no bar is, as far as the exchange can say that at all."""
+        if not self._exchange.traits.quiet or rows.opens(gap).size:
+            return False
+        length, age = gap.stop - gap.start, to_us(answer.fetched_at) - gap.stop
+        return length < microseconds(_QUIET) <= age
 
 
 def _shown(us: int) -> str:
