@@ -7,6 +7,7 @@ from typing import Literal
 import polars as pl
 from backsight_features.clocks import UTC_US, utc_now
 from backsight_features.errors import BacksightError, Busy
+from backsight_features.masking import masked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class Account:
     skipped: tuple[str, ...] = ()
     error: BacksightError | None = None
 
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, in one line without secrets; None where it did not."""
+        return None if self.error is None else masked(" ".join(str(self.error).split()))
+
     def as_dict(self) -> dict[str, object]:
         """Return what a script reads."""
         return {
@@ -45,7 +51,7 @@ class Account:
             "accepted": self.accepted,
             "duplicate": self.duplicate,
             "quarantined": self.quarantined,
-            "error": None if self.error is None else str(self.error),
+            "error": self.reason,
         }
 
 
@@ -68,7 +74,7 @@ def account_row(account: Account, verb: str, source: str, run: str, started: dat
     status: str = account.status
     if account.error is not None:
         outcome = "busy" if isinstance(account.error, Busy) else "failed"
-        status = f"{outcome}: {' '.join(str(account.error).split())}"
+        status = f"{outcome}: {account.reason}"
     return pl.DataFrame(
         {
             "run": run,

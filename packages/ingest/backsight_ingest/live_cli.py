@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from backsight_features.errors import BadInput
+from backsight_features.masking import masked
 from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
@@ -106,7 +107,7 @@ def execute(workspace: Workspace, run: Run, make: Callable[["Web"], Sequence["Jo
     with _progress() as (tell, say):
         web = Web(
             clock=clock,
-            retry=Retry(clock, deadline=timedelta(seconds=run.deadline), tell=say),
+            retry=Retry(clock, deadline=timedelta(seconds=run.deadline), tell=lambda line: say(masked(line))),
             limiter=Limiter(clock),
             interval=None if run.rate is None else timedelta(seconds=1 / run.rate),
             endpoint=_address(run.endpoint),

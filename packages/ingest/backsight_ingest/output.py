@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
+from backsight_features.masking import masked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,7 +19,7 @@ def fail(accounts: Iterable["Account"]) -> None:
     """Print the errors of files, the last one by raising it, which sets the exit code."""
     failed = [account.error for account in accounts if account.error is not None]
     for error in failed[:-1]:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        click.echo(f"error: {masked(' '.join(str(error).split()))}", err=True)
     if failed:
         raise failed[-1]
 

@@ -16,6 +16,9 @@ from backsight_ingest.sources.exchange import Exchange
 from backsight_ingest.sources.exchange_markets import market
 from backsight_ingest.sources.fred import Fred
 from backsight_ingest.sources.macro import Macro
+from backsight_ingest.sources.news_feeds import Feed
+from backsight_ingest.sources.news_gdelt import Gdelt
+from backsight_ingest.sources.news_search import Search
 from backsight_ingest.sources.prices import Prices
 from backsight_ingest.sources.reddit import Subreddit
 from backsight_ingest.sources.reddit_client import Client, Credentials
@@ -38,7 +41,7 @@ class Standing(Clock):
 
 
 def jobs(web: Web, lake: Lake) -> list[Job]:
-    """Return a job of each kind, of prices two."""
+    """Return a job of each kind, of prices, books, news and macro series two."""
     found: list[Job] = []
     for name, symbol, length in MARKETS:
         exchange = Exchange(name, web)
@@ -46,6 +49,7 @@ def jobs(web: Web, lake: Lake) -> list[Job]:
         found.append(Books(exchange, market(name, symbol)))
     client = Client(web, Credentials.read(CREDENTIALS))
     found.append(Subreddit(lake, web, client, "bitcoin", recheck=timedelta(days=2), tell=lambda line: None))
+    found += [Feed(web, "https://wire.example/feed.rss"), Search(web, Gdelt(web), "bitcoin")]
     fred = Fred("k" * 32, web)
     found += [Macro(series, fred, lake, web.clock, cadence=timedelta(days=1)) for series in SERIES]
     return found
