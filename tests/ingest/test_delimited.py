@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from backsight_ingest.blocks import BLOCK_BYTES, Block, Text, open_text, whole_lines
+from backsight_ingest.blocks import BLOCK_BYTES, Block, Text, is_sound, open_text, whole_lines
 from backsight_ingest.delimited import delimited, split_plain, split_quoted
 from backsight_ingest.files import Member
 from backsight_ingest.heads import Head, Settings
@@ -68,6 +68,12 @@ def test_lines_are_whole_however_they_come_in(text: str, sizes: list[int]) -> No
     blocks = [*whole_lines(parts())]
     assert b"".join(blocks) == whole
     assert [line for block in blocks for line in block.splitlines()] == whole.splitlines()
+
+
+@given(text=st.binary(max_size=8) | st.sampled_from([b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xe2\x82"]))
+@settings(max_examples=200, deadline=None)
+def test_much_text_is_as_sound_as_little(text: bytes) -> None:
+    assert is_sound(text) == is_sound(b"-" * 2**15 + text)
 
 
 def test_a_text_is_read_by_lines_and_by_blocks() -> None:

@@ -10,6 +10,7 @@ from backsight_ingest.dumps import Facts, check_timeframe, facts
 from backsight_ingest.holidays import federal_holidays
 from backsight_ingest.layout import Stamp
 from backsight_ingest.layouts import parse
+from backsight_ingest.readings import LONGEST_TEXT
 from backsight_ingest.stamps import instant
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -247,6 +248,113 @@ def test_a_series_is_known_at_the_end_of_the_day_of_its_release_in_new_york(rule
     row = only(read(MACRO + rule, [{"t": day, "v": "1.5"}]).good)
     assert row["observed_at"] == at(day)
     assert row["available_at"] == at(known)
+
+
+def test_news_without_a_date_were_first_seen_when_they_were_read_or_sighted() -> None:
+    undated: list[dict[str, str | None]] = [{"t": None, "title": "Up", "url": None}]
+    row = only(read(NEWS, undated).good)
+    assert (row["observed_at"], row["available_at"], row["available_at_estimated"]) == (NOW, NOW, True)
+    seen = NEWS.replace('observed_at = "t"', 'observed_at = "t"\navailable_at = "seen"').replace(
+        'lag = "1h"\nday_end = "midnight"', 'base = "column"\nepoch = "s"\nestimated = false'
+    )
+    row = only(read(seen, [{**undated[0], "seen": "1682935200"}]).good)
+    sighted = at("2023-05-01 10:00")
+    assert (row["observed_at"], row["available_at"], row["available_at_estimated"]) == (sighted, sighted, True)
+    assert only(read(seen, [{**undated[0], "seen": ""}]).bad)["reason"] == "available_at is empty"
+    assert only(read(NEWS, [{"t": "", "title": "", "url": ""}]).bad)["reason"] == "empty row"
+    assert only(read(NEWS, [{"t": "soon", "title": "Up", "url": ""}]).bad)["reason"] == (
+        "observed_at: 'soon' is not an instant as declared"
+    )
+
+
+def test_what_is_read_now_is_known_now() -> None:
+    text = NEWS.replace('lag = "1h"\nday_end = "midnight"', 'base = "now"\nestimated = false')
+    row = only(read(text, [{"t": "2023-05-01 10:30", "title": "Up", "url": None}]).good)
+    assert (row["observed_at"], row["available_at"]) == (at("2023-05-01 10:30"), NOW)
+    assert not row["available_at_estimated"]
+    # Stamped later than now, it cannot have been: that is no sighting as stated.
+    row = only(read(text, [{"t": "2024-05-01 10:30", "title": "Up", "url": None}]).good)
+    assert (row["observed_at"], row["available_at"], row["available_at_estimated"]) == (NOW, NOW, True)
+
+
+POSTS = """
+kind = "posts"
+ignored = ["*"]
+missing = ["[removed]"]
+optional = ["edited_at"]
+[columns]
+id = "id"
+observed_at = ["made", "t"]
+title = "title"
+text = "text"
+[replace.edited_at]
+false = ""
+[constants]
+site = "reddit"
+channel = "Bitcoin"
+[observed]
+epoch = "s"
+[available]
+lag = "1h"
+[[versions]]
+absent = "restored"
+columns = { edited_at = "edited" }
+[[versions]]
+present = "restored"
+columns = { edited_at = "again" }
+"""
+MAY = 1682935200  # 2023-05-01 10:00
+
+
+def post(**cells: str | None) -> dict[str, str | None]:
+    """Return the cells of a sound post, but for those given."""
+    sound = {"id": "a", "made": None, "t": str(MAY), "title": "Up", "text": "x", "edited": "false"}
+    return {**sound, "restored": None, "again": None, "mood": "x", **cells}
+
+
+@pytest.mark.parametrize(
+    ("cells", "known"),
+    [
+        ({}, "2023-05-01 11:00"),
+        ({"edited": None}, "2023-05-01 11:00"),
+        ({"edited": f"{MAY + 7200}.0"}, "2023-05-01 13:00"),
+        ({"edited": f"{MAY - 7200}"}, "2023-05-01 11:00"),  # no earlier than it was made
+        ({"restored": "true", "again": f"{MAY + 86400}"}, "2023-05-02 11:00"),
+        ({"restored": "true", "again": f"{MAY + 86400}", "edited": "x"}, "2023-05-02 11:00"),
+        ({"made": f"{MAY + 3600}"}, "2023-05-01 12:00"),
+    ],
+)
+def test_an_edited_text_is_not_known_before_its_edit(cells: dict[str, str], known: str) -> None:
+    row = only(read(POSTS, [post(**cells)]).good)
+    assert row["available_at"] == at(known)
+    assert row["available_at_estimated"]
+    assert row["channel"] == "bitcoin"
+
+
+def test_an_edit_that_cannot_be_read_is_said() -> None:
+    found = read(POSTS, [post(), post(id="b", edited="true")])
+    assert only(found.bad)["reason"] == "edited_at: 'true' is not an instant as declared"
+    assert only(found.bad)["row"] == 3
+    assert found.read == 2
+
+
+def test_all_columns_but_those_declared_may_be_ignored() -> None:
+    rows = [post()]
+    with pytest.raises(Drifted, match="'mood' is not declared"):
+        read(POSTS.replace('ignored = ["*"]', 'ignored = ["made"]'), rows)
+
+
+def test_a_removed_text_is_null_and_a_nul_is_no_text() -> None:
+    row = only(read(POSTS, [post(text=" [removed] ", title="U\0p")]).good)
+    assert (row["text"], row["title"]) == (None, "Up")
+
+
+def test_a_text_without_end_is_cut_off_and_says_so() -> None:
+    found = read(POSTS, [post(text="é" * LONGEST_TEXT), post(id="b", text="é" * (LONGEST_TEXT + 5)), post(id="c")]).good
+    whole, cut, short = found["text"].to_list()
+    assert whole == "é" * LONGEST_TEXT
+    assert cut == "é" * LONGEST_TEXT + "… [cut off: 100005 characters]"
+    assert short == "x"
 
 
 def test_a_value_that_was_published_as_missing_is_a_fact() -> None:

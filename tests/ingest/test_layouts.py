@@ -56,6 +56,7 @@ def test_a_layout_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
         ('kind = "bars"', "kind = 'bars'\npath = '('", "path is no regular expression"),
         ('open = "o"', "", "says nothing of open"),
         ('open = "o"', 'open = "o"\nopne = "o"', "bars have no opne"),
+        ('open = "o"', 'open = "o"\nedited_at = "e"', "bars have no edited_at"),
         ('venue = "mine"', 'venue = "{exchange}"', "{exchange} is not defined"),
         ('epoch = "s"', 'epoch = "weeks"', "observed.epoch is 'weeks', should be one of: s, ms"),
         ('epoch = "s"', "", "observed needs either formats or epoch"),

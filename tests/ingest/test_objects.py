@@ -167,8 +167,8 @@ def test_the_objects_of_a_document(tmp_path: Path) -> None:
     assert rows["title"].to_list() == ["Up", "z"]
     assert broken == [(1, "no field 'body'", '{"id": 1}')]
     _, rows, broken = read(tmp_path / "x.json", text.replace(b"Up", b"\xff"), mine)
-    assert [reason for _, reason, _ in broken][0] == "not valid utf-8"
+    assert next(reason for _, reason, _ in broken) == "not valid utf-8"
     with pytest.raises(BadInput, match="no whole JSON document"):
         read(tmp_path / "x.json", text[:-3], mine)
-    with pytest.raises(Drifted, match="no 'data.posts' in the document"):
+    with pytest.raises(Drifted, match=r"no 'data.posts' in the document"):
         read(tmp_path / "x.json", b'{"data": []}', mine)

@@ -1,12 +1,14 @@
 """Files of other venues, periods and versions than those at hand, through the layouts that come with backsight."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from backsight_features.lake import Lake
-from backsight_features.schemas import BARS, MACRO, NEWS
+from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, REACTIONS
 from backsight_ingest.layouts import load
 from backsight_ingest.pull import pull
 
@@ -310,3 +312,95 @@ def test_news_without_a_sighting_are_known_an_hour_later(
     assert (article["title"], article["publisher"], article["observed_at"]) == ("Up", "A", published)
     assert article["available_at"] == datetime(2026, 7, 1, 11, tzinfo=UTC)
     assert article["available_at_estimated"]
+
+
+SUBMISSION: dict[str, Any] = {
+    "id": "abc", "subreddit": "Bitcoin", "title": "Up", "selftext": "and away", "url": "https://a.org/1", "score": 7,
+    "num_comments": 3, "edited": False, "author": None, "all_awardings": [{"count": 1}], "removed_by_category": None,
+}  # fmt: skip
+CREATED = 1735689600  # 2025-01-01
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "fields", "known", "counted"),
+    [
+        # When it was retrieved stands under three names; when it was made may be text.
+        ("pushshift", "RS_2015-01.zst", {"created_utc": str(CREATED), "retrieved_on": CREATED + 9}, 3600, 9),
+        ("pushshift", "RS_2023-01.zst", {"created_utc": CREATED, "retrieved_utc": CREATED + 9}, 3600, 9),
+        (
+            "pushshift",
+            "RS_v2_2009-01.zst",
+            {"created_utc": CREATED, "retrieved_on": CREATED + 9, "edited": CREATED + 60.0},
+            3660,
+            9,
+        ),
+        ("arctic-shift", "RS_2023-05.zst", {"created_utc": CREATED, "retrieved_on": CREATED + 9}, 3600, 9),
+        (
+            "arctic-shift",
+            "Bitcoin_submissions.zst",
+            {"created_utc": CREATED, "retrieved_on": CREATED + 9, "_meta": {"retrieved_2nd_on": CREATED + 130_000}},
+            3600,
+            130_000,
+        ),
+        (
+            "arctic-shift",
+            "r_bitcoin_posts.jsonl",
+            {
+                "created_utc": CREATED,
+                "retrieved_on": CREATED + 9,
+                "_meta": {"was_initially_deleted": True, "retrieved_2nd_on": CREATED + 130_000},
+            },
+            133_600,
+            130_000,
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_dump_of_reddit_says_what_was_known_when(
+    tmp_path: Path, layout: str, name: str, fields: dict[str, Any], known: int, counted: int
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    text = (json.dumps({**SUBMISSION, **fields}) + "\n").encode()
+    (folder / name).write_bytes(zstandard.compress(text) if name.endswith(".zst") else text)
+    lake = Lake(tmp_path / "lake")
+    for kind in ("posts", "counts"):
+        (account,), skipped = pull(lake, load(f"{layout}-{kind}"), [folder], settings={}, now=NOW, tell=lambda _: None)
+        assert (account.error, account.accepted, skipped) == (None, 1, [])
+    (post,) = lake.scan(POSTS).collect().to_dicts()
+    assert (post["site"], post["channel"], post["id"], post["text"]) == ("reddit", "bitcoin", "abc", "and away")
+    assert post["observed_at"] == JANUARY
+    assert post["available_at"] == JANUARY + timedelta(seconds=known)
+    assert post["available_at_estimated"]
+    (reaction,) = lake.scan(REACTIONS).collect().to_dicts()
+    assert (reaction["id"], reaction["score"], reaction["comments"]) == ("abc", 7, 3)
+    assert reaction["observed_at"] == reaction["available_at"] == JANUARY + timedelta(seconds=counted)
+    assert not reaction["available_at_estimated"]
+
+
+def test_answers_of_newsapi_are_known_an_hour_after_publication(tmp_path: Path) -> None:
+    article = {
+        "source": {"id": None, "name": "Wire"}, "author": "Me", "title": "Up", "description": "Again",
+        "content": "A […]", "url": "https://a.org/1", "urlToImage": None, "publishedAt": "2025-01-01T10:00:00Z",
+    }  # fmt: skip
+    answer = {
+        "status": "ok",
+        "totalResults": 2,
+        "articles": [article, {**article, "url": "https://a.org/2", "source": None}],
+    }
+    first, second = read(tmp_path, "newsapi", "newsapi-btc.json", json.dumps(answer))
+    assert (first["publisher"], first["title"], first["text"]) == ("Wire", "Up", "Again")
+    assert first["available_at"] == datetime(2025, 1, 1, 11, tzinfo=UTC)
+    assert first["available_at_estimated"]
+    assert second["publisher"] is None
+
+
+def test_answers_of_gdelt_are_known_when_gdelt_saw_the_article(tmp_path: Path) -> None:
+    article = {
+        "url": "https://a.org/1", "url_mobile": "", "title": "Up", "seendate": "20250101T101500Z", "socialimage": "",
+        "domain": "a.org", "language": "English", "sourcecountry": "United States",
+    }  # fmt: skip
+    (fact,) = read(tmp_path, "gdelt-doc", "gdelt.json", json.dumps({"articles": [article]}))
+    assert (fact["publisher"], fact["title"], fact["text"]) == ("a.org", "Up", None)
+    assert fact["observed_at"] == fact["available_at"] == datetime(2025, 1, 1, 10, 15, tzinfo=UTC)
+    assert not fact["available_at_estimated"]

@@ -17,7 +17,15 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSystem, FileType, PyFileSystem
@@ -213,6 +221,7 @@ def append(
     *,
     transactions: Sequence[Transaction] = (),
     metadata: Mapping[str, str] | None = None,
+    repeating: Collection[str] | None = None,
 ) -> None:
     """Add rows in one commit, if the table is still at the version it was opened at; call it within `settle`.
 
@@ -226,6 +235,9 @@ def append(
         Watermarks that move in the same commit.
     metadata : mapping of str to str, optional
         Recorded with the commit.
+    repeating : collection of str, optional
+        The columns that say the same in many rows, where these are known: to look for repetition in the others takes
+        half the time of writing them, and makes them no smaller.
 
     Raises
     ------
@@ -238,9 +250,18 @@ def append(
             rows.to_arrow(),
             mode="append",
             target_file_size=FILE_BYTES,
+            writer_properties=None if repeating is None else _dictionaries(repeating),
             commit_properties=strictly(metadata, transactions=transactions),
             post_commithook_properties=HOOKS,
         )
+
+
+def _dictionaries(columns: Collection[str]) -> WriterProperties:
+    return WriterProperties(
+        compression="SNAPPY",
+        default_column_properties=ColumnProperties(dictionary_enabled=False),
+        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in columns},
+    )
 
 
 def replace(

@@ -103,7 +103,9 @@ class Lake:
             new = _news(table, spared(self.root, table, rows), handle, now)
             if new.height > 0 or app is not None:
                 stamped = new.with_columns(ingested_at=pl.lit(now, UTC_US))
-                delta.append(handle, _with_period(table, stamped), transactions=transactions)
+                delta.append(
+                    handle, _with_period(table, stamped), transactions=transactions, repeating=_repeating(table)
+                )
             return Appended(accepted=new.height, duplicate=rows.height - new.height)
 
         return delta.settle(uri, attempt)
@@ -136,6 +138,12 @@ def _indexed(table: Table) -> list[str]:
     """Return the columns by whose bounds files are passed over; what somebody wrote does not belong in the log."""
     clocks = [name for name in ("observed_at", "available_at") if name in table.columns]
     return list(dict.fromkeys([*table.key, *clocks, "ingested_at"]))
+
+
+def _repeating(table: Table) -> list[str]:
+    """Return the columns in which many rows say the same: what a fact is about, not what it says."""
+    texts = [name for name, dtype in table.columns.items() if dtype == pl.String]
+    return [name for name in texts if name not in table.content]
 
 
 def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -217,24 +216,32 @@ def _decoder(fields: _Fields) -> msgspec.json.Decoder[Any]:
 
 def _decoded(lines: bytes, fields: _Fields, decoder: msgspec.json.Decoder[Any]) -> Block | None:
     """Return the records of lines that are all sound, each an object of the declared fields; None if one is not."""
-    if not is_sound(lines):
+    text = np.frombuffer(lines, dtype=np.uint8)
+    ends = np.flatnonzero(text[:-1] == ord("\n"))
+    # In JSON no object follows another but after a comma: where one ends before a line and one begins after it, that is
+    # between two records.
+    apart = (text[ends - 1] == ord("}")).all() and (text[ends + 1] == ord("{")).all()
+    if not apart or b"\r" in lines or not is_sound(lines):
         return None
     try:
-        found = [*map(decoder.decode, lines.splitlines())]
+        found = decoder.decode_lines(lines)
     except (ValueError, RecursionError):
         return None
-    values = {name: [*map(attrgetter(f"read_{i}"), found)] for i, name in enumerate(fields.roots)}
+    if len(found) != len(ends) + 1:
+        return None
+    values = dict(zip(fields.roots, zip(*map(msgspec.structs.astuple, found), strict=True), strict=False))
     rows = pl.DataFrame([_column(name, path, values[path[0]]) for name, path in fields.paths.items()])
     return Block(rows=rows, offsets=np.arange(len(found)), broken=[])
 
 
-def _column(name: str, path: Sequence[str], values: list[Any]) -> pl.Series:
-    if len(path) > 1:
-        values = [_within(value, path[1:]) for value in values]
+def _column(name: str, path: Sequence[str], values: Sequence[Any]) -> pl.Series:
+    for key in path[1:]:
+        values = [value.get(key) if type(value) is dict else None for value in values]
     try:
         return pl.Series(name, values, dtype=pl.String)
-    except TypeError:  # not all are texts
-        return pl.Series(name, [_scalar(value) for value in values], dtype=pl.String)
+    except TypeError:
+        texts = [value if value is None or type(value) is str else _scalar(value) for value in values]
+        return pl.Series(name, texts, dtype=pl.String)
 
 
 def _parsed(lines: bytes, fields: _Fields, encoding: str) -> Block:

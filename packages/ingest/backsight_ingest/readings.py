@@ -9,7 +9,7 @@ import polars as pl
 from backsight_features.clocks import UTC_US, timeframe
 from backsight_features.errors import BadInput
 
-from backsight_ingest.layout import Available, Layout, Version, duration, render
+from backsight_ingest.layout import Available, Layout, Stamp, Version, duration, render
 from backsight_ingest.stamps import instant, known
 
 LONGEST_TEXT: Final = 100_000
@@ -68,7 +68,6 @@ class Reading:
             target: render(value, variables) for target, value in {**layout.constants, **version.constants}.items()
         }
         self._rule: Available = layout.published.get(self._constants.get("series", ""), layout.available)
-        self._base = self._base_text()
         self._numbers = [
             name
             for name, dtype in layout.table.columns.items()
@@ -78,14 +77,16 @@ class Reading:
     def read(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the columns of the table, ``@fact``, and ``@reason``, "" where all cells could be read."""
         layout, table = self._layout, self._layout.table
-        values = [name for name in table.columns if name not in _CLOCKED]
-        cast = rows.select("@fact", *self._clock_cells(), *(self._value(name).alias(name) for name in values))
-        cast = cast.with_columns(self._reasons(rows, cast))
+        # In steps, since polars works out again whatever an expression has in it twice.
+        texts = rows.select("@fact", *self._texts())
+        values = [self._value(name).alias(name) for name in table.columns if name not in _CLOCKED]
+        cast = texts.select("@fact", *self._instants(), *values)
+        cast = cast.with_columns(self._reasons(texts, cast))
         cast = _cut_off(cast)
         if layout.volumes_by_price:
             cast = cast.with_columns(_by_price())
         if layout.kind == "news":
-            cast = cast.with_columns(id=_digest(_article()))
+            cast = cast.with_columns(url=_address()).with_columns(id=_digest(_article()))
         cast = cast.with_columns(self._observed().alias("observed_at"))
         available, estimated = self._available()
         return cast.with_columns(
@@ -94,66 +95,26 @@ class Reading:
             pl.lit(f"dump:{layout.name.rpartition('/')[2].removesuffix('.toml')}").alias("source"),
         )
 
+    def _texts(self) -> list[pl.Expr]:
+        """Return the cells as text, replaced as declared, null where missing: those of the columns and of the clocks."""
+        layout = self._layout
+        texts = {target: self._text(target) for target in self._found}
+        if "observed_at" not in texts:
+            texts["observed_at"] = pl.lit(self._constants["observed_at"])
+        if layout.id_from:
+            parts = [pl.col(name).fill_null("") for name in layout.id_from]
+            texts["id"] = pl.concat_str(parts, separator="\n")
+        base = self._base()
+        return [text.alias(target) for target, text in texts.items()] + ([] if base is None else [base.alias("@base")])
+
     def _text(self, target: str) -> pl.Expr:
-        """Return the cell as text, replaced as declared, null where missing."""
-        if target not in self._found:
-            return pl.lit(self._constants[target])
         text = pl.coalesce(cell(name, self._layout) for name in self._found[target])
         replaced = self._layout.replace.get(target, {})
         for old, new in replaced.items():
             text = text.str.replace_all(old, new, literal=True)
         return pl.when(text != "").then(text) if replaced else text
 
-    def _number(self, target: str) -> pl.Expr:
-        form = self._layout.format
-        text = self._text(target).str.strip_chars()
-        if form.thousands:
-            text = text.str.replace_all(form.thousands, "", literal=True)
-        if form.decimal != ".":
-            text = text.str.replace_all(form.decimal, ".", literal=True)
-        number = text.cast(self._layout.table.columns[target], strict=False)
-        return pl.when(number.is_finite()).then(number)
-
-    def _value(self, target: str) -> pl.Expr:
-        dtype = self._layout.table.columns[target]
-        if target == "id" and self._layout.id_from:
-            parts = [pl.col(name).fill_null("") for name in self._layout.id_from]
-            return _digest(pl.concat_str(parts, separator="\n"))
-        if target not in self._found:
-            return pl.lit(self._constant(target), pl.String).cast(dtype)
-        # PostgreSQL takes no text with a NUL in it, and nobody means one.
-        value = (
-            self._number(target) if dtype != pl.String else self._text(target).str.replace_all("\0", "", literal=True)
-        )
-        return value.str.to_lowercase() if target in _LOWER else value
-
-    def _constant(self, target: str) -> str | None:
-        value = self._constants.get(target)
-        return value.lower() if value is not None and target in _LOWER else value
-
-    def _clock_cells(self) -> list[pl.Expr]:
-        """Return what the clocks are made from.
-
-        They are the stamp, whether there is none, the base of what was known when, and the edit, with whether its
-        cell cannot be read.
-        """
-        layout, nothing = self._layout, pl.lit(None, UTC_US)
-        stamp = self._text("observed_at")
-        if self._base is not None:
-            base = instant(self._base, self._rule.stamp)
-        else:
-            base = self._now if self._rule.base == "now" else nothing
-        edit = self._text("edited_at") if "edited_at" in self._found else pl.lit(None, pl.String)
-        edited = instant(edit, layout.observed) if "edited_at" in self._found else nothing
-        return [
-            instant(stamp, layout.observed).alias("@observed"),
-            (stamp.is_null() if layout.kind == "news" else pl.lit(False)).alias("@undated"),
-            base.alias("@known"),
-            edited.alias("@edited"),
-            (edit.is_not_null() & edited.is_null()).alias("@unread"),
-        ]
-
-    def _base_text(self) -> pl.Expr | None:
+    def _base(self) -> pl.Expr | None:
         """Return the text of the instant that a fact was known from, None where no text tells it."""
         match self._rule.base:
             case "column":
@@ -167,46 +128,78 @@ class Reading:
                 return pl.col("@seen")
         return None
 
-    def _reasons(self, rows: pl.DataFrame, cast: pl.DataFrame) -> pl.Series:
+    def _number(self, target: str) -> pl.Expr:
+        form, dtype = self._layout.format, self._layout.table.columns[target]
+        text = pl.col(target).str.strip_chars()
+        if form.thousands:
+            text = text.str.replace_all(form.thousands, "", literal=True)
+        if form.decimal != ".":
+            text = text.str.replace_all(form.decimal, ".", literal=True)
+        number = text.cast(dtype, strict=False)
+        return number.map_batches(_finite, return_dtype=dtype, is_elementwise=True) if dtype.is_float() else number
+
+    def _value(self, target: str) -> pl.Expr:
+        dtype = self._layout.table.columns[target]
+        if target == "id" and self._layout.id_from:
+            return _digest(pl.col("id"))
+        if target not in self._found:
+            value = self._constants.get(target)
+            return pl.lit(value.lower() if value and target in _LOWER else value, pl.String).cast(dtype)
+        if dtype != pl.String:
+            return self._number(target)
+        # Nobody means a NUL, and a database like PostgreSQL takes no text with one.
+        text = pl.col(target).str.replace_all("\0", "", literal=True)
+        return text.str.to_lowercase() if target in _LOWER else text
+
+    def _instants(self) -> list[pl.Expr]:
+        """Return the stamp, what the fact was known from, and when it was edited; null where there is none."""
+        layout, rule = self._layout, self._rule
+        undated = pl.col("observed_at").is_null() if layout.kind == "news" else pl.lit(False)
+        since = self._now if rule.base == "now" else pl.lit(None, UTC_US)
+        edited = instant(pl.col("edited_at"), layout.observed) if "edited_at" in self._found else pl.lit(None, UTC_US)
+        return [
+            instant(pl.col("observed_at"), layout.observed).alias("@observed"),
+            undated.alias("@undated"),
+            (instant(pl.col("@base"), rule.stamp) if self._has_base else since).alias("@known"),
+            edited.alias("@edited"),
+        ]
+
+    def _reasons(self, texts: pl.DataFrame, cast: pl.DataFrame) -> pl.Series:
         """Return what is wrong with each row, "" where nothing is.
 
         Whatever is wrong leaves a null behind. Only there is it put into words, which costs more than all the rest.
         """
         says = [name for name in self._found if name in self._layout.table.content and name != "observed_at"]
-        base = [pl.col("@known").is_null()] if self._base is not None else []
-        suspect = cast.select(
-            pl.any_horizontal(
-                pl.col("@observed").is_null() & ~pl.col("@undated"),
-                pl.col("@unread"),
-                *base,
-                *(pl.col(name).is_null() for name in self._numbers),
-                pl.all_horizontal(pl.col(name).is_null() for name in says),
-            )
-        ).to_series()
-        reasons = pl.repeat("", rows.height, dtype=pl.String, eager=True).alias("@reason")
+        suspect = cast["@observed"].is_null() & ~cast["@undated"]
+        for name in self._numbers:
+            suspect |= cast[name].is_null()
+        if self._has_base:
+            suspect |= cast["@known"].is_null()
+        if "edited_at" in self._found:
+            suspect |= cast["@edited"].is_null() & texts["edited_at"].is_not_null()
+        suspect |= cast.select(pl.all_horizontal(pl.col(name).is_null() for name in says)).to_series()
+        reasons = pl.repeat("", texts.height, dtype=pl.String, eager=True).alias("@reason")
         if not suspect.any():
             return reasons
-        told = in_one_chunk(rows.filter(suspect)).select(self._reason()).to_series()
+        told = in_one_chunk(texts.filter(suspect)).select(self._reason()).to_series()
         return reasons.scatter(suspect.arg_true(), told)
 
     def _reason(self) -> pl.Expr:
         """Return what is wrong with the cells, "" where nothing is."""
         layout, table = self._layout, self._layout.table
         told: list[pl.Expr] = [
-            _unread(self._text(name), self._number(name), f"{name}: '{{}}' is not a {_NUMBER[table.columns[name]]}")
+            _unread(pl.col(name), self._number(name), f"{name}: '{{}}' is not a {_NUMBER[table.columns[name]]}")
             for name in self._numbers
         ]
-        stamp = self._text("observed_at")
         absent = "" if layout.kind == "news" else "observed_at is empty"
-        told.append(_stamp_reason("observed_at", stamp, instant(stamp, layout.observed), absent))
-        if self._base is not None:
+        told.append(_stamp_reason("observed_at", pl.col("observed_at"), layout.observed, absent))
+        if self._has_base:
             absent = "available_at is empty"
             if layout.sidecar is not None:
                 absent = f"available_at: the file is not listed in {layout.sidecar.file}"
-            told.append(_stamp_reason("available_at", self._base, instant(self._base, self._rule.stamp), absent))
+            told.append(_stamp_reason("available_at", pl.col("@base"), self._rule.stamp, absent))
         if "edited_at" in self._found:
-            edit = self._text("edited_at")
-            told.append(_stamp_reason("edited_at", edit, instant(edit, layout.observed), ""))
+            told.append(_stamp_reason("edited_at", pl.col("edited_at"), layout.observed, ""))
         reasons = pl.concat_str(told, separator=_SEPARATOR, ignore_nulls=True)
         return pl.when(self._is_empty()).then(pl.lit("empty row")).otherwise(reasons)
 
@@ -214,12 +207,15 @@ class Reading:
         """Return whether no cell of what the fact says is filled. A series may be published without a value."""
         layout = self._layout
         says = [
-            name
-            for target, names in self._found.items()
+            target
+            for target in self._found
             if layout.kind == "macro" or (target in layout.table.content and target != "observed_at")
-            for name in names
         ]
-        return pl.all_horizontal(cell(name, layout).is_null() for name in says)
+        return pl.all_horizontal(pl.col(name).is_null() for name in says)
+
+    @property
+    def _has_base(self) -> bool:
+        return self._rule.base in ("column", "path", "sidecar")
 
     def _observed(self) -> pl.Expr:
         at = pl.col("@observed")
@@ -259,10 +255,17 @@ def _unread(text: pl.Expr, value: pl.Expr, template: str) -> pl.Expr:
     return pl.when(text.is_not_null() & value.is_null()).then(pl.format(template, text))
 
 
-def _stamp_reason(name: str, text: pl.Expr, value: pl.Expr, absent: str) -> pl.Expr:
+def _stamp_reason(name: str, text: pl.Expr, stamp: Stamp, absent: str) -> pl.Expr:
     """Return why a stamp cannot be read, ``absent`` where there is none, null where nothing is wrong."""
     missing = pl.when(text.is_null()).then(pl.lit(absent or None, pl.String))
-    return missing.when(value.is_null()).then(pl.format(f"{name}: '{{}}' is not an instant as declared", text))
+    wrong = pl.format(f"{name}: '{{}}' is not an instant as declared", text)
+    return missing.when(instant(text, stamp).is_null()).then(wrong)
+
+
+def _finite(numbers: pl.Series) -> pl.Series:
+    """Return the numbers, null in place of infinities and of what is none."""
+    finite = numbers.is_finite()
+    return numbers if finite.all() else numbers.set(~finite, None)
 
 
 def _by_price() -> list[pl.Expr]:
@@ -278,19 +281,16 @@ def _by_price() -> list[pl.Expr]:
     ]
 
 
-def _article() -> pl.Expr:
-    """Return what identifies an article: its address, or title and text where it has none.
+def _address() -> pl.Expr:
+    """Return the address of an article without what says where a reader came from: ``utm_source=rss``."""
+    asked = pl.col("url").str.strip_chars().str.replace_all(r"(?i)([?&])(?:utm_[^&#]*&?)+", "$1")
+    return asked.str.replace(r"[?&](#|$)", "$1")
 
-    Where a reader came from is said in the address too (``utm_source=rss``), and is no part of it.
-    """
+
+def _article() -> pl.Expr:
+    """Return what identifies an article: its address, or title and text where it has none."""
     words = pl.concat_str("title", "text", separator="\n", ignore_nulls=True)
-    address = (
-        pl.col("url")
-        .str.strip_chars()
-        .str.replace_all(r"(?i)([?&])(?:utm_[^&#]*&?)+", "$1")
-        .str.replace(r"[?&](#|$)", "$1")
-    )
-    return pl.coalesce(address, words)
+    return pl.coalesce("url", words)
 
 
 def _digest(text: pl.Expr) -> pl.Expr:

@@ -1,6 +1,6 @@
 """Stamps: from the text of an instant to the instant, and from there to when a fact was known."""
 
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from typing import Final
 
@@ -13,8 +13,7 @@ from backsight_ingest.layout import Available, Stamp
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _BELOW: Final = {"s": 10**11, "ms": 10**14, "us": 10**17}
 """The size below which an epoch is in this unit: 10**11 s is the year 5138, 10**11 ms is 1973."""
-_FIRST_YEAR: Final = 1900
-_LAST_YEAR: Final = 2199
+_YEARS: Final = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _MIDNIGHT: Final = time(0)
 
 
@@ -34,11 +33,17 @@ def instant(text: pl.Expr, stamp: Stamp) -> pl.Expr:
         Null where the text fits no format, lies outside the years 1900 to 2199, or names a local time that a change
         of clocks skips or repeats.
     """
+    text = text.str.strip_chars()
     if stamp.epoch is not None:
-        at = _epoch(text.str.strip_chars(), stamp.epoch)
+        at = _epoch(text, stamp.epoch)
     else:
-        at = pl.coalesce(_formatted(text.str.strip_chars(), each, stamp.zone) for each in stamp.formats)
-    return pl.when(at.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR)).then(at)
+        at = pl.coalesce(_formatted(text, each, stamp.zone) for each in stamp.formats)
+    return at.map_batches(_within_years, return_dtype=UTC_US, is_elementwise=True)
+
+
+def _within_years(instants: pl.Series) -> pl.Series:
+    within = instants.is_between(*_YEARS, closed="left")
+    return instants if within.all() else instants.set(~within, None)
 
 
 def _epoch(text: pl.Expr, unit: str) -> pl.Expr:
