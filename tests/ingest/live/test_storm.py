@@ -104,7 +104,7 @@ def storm(folder: Path, seed: int) -> tuple[int, int]:
     lake = Lake(folder / "stormy" / "lake")
     for table in FACTS.values():
         rows = lake.scan(table).collect()
-        assert not rows.select(*table.key, "available_at").is_duplicated().any(), table.name
+        assert not rows.select(*table.key, *table.content, "available_at").is_duplicated().any(), table.name
         facts += rows.height
     runs = lake.scan(RUNS).collect()
     assert (runs["read"] == runs["accepted"] + runs["duplicate"] + runs["quarantined"]).all()
