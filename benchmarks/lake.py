@@ -1,10 +1,10 @@
 """What the lake costs beside bare `write_deltalake`: the same rows, the same kind of table, in turn in one run.
 
 `append`: ten thousand minute bars into five million, compared with what is stored; and the same batch once more.
-`import`: two million bars in batches. `minutes`: a commit a minute, each of which opens the table, with `backsight
-maintain` every hour and without: whether the last commits take longer than the first.
+`import`: two million bars in batches. `texts`: a few posts among a million. `minutes`: a commit a minute, each of which
+opens the table, with `backsight maintain` every hour and without: whether the last take longer than the first.
 
-Usage: python benchmarks/lake.py [append|import|minutes ...] [--rows 5000000] [--commits 300]
+Usage: python benchmarks/lake.py [append|import|texts|minutes ...] [--rows 5000000] [--commits 300]
 """
 
 import argparse
@@ -22,7 +22,7 @@ from backsight_features import delta
 from backsight_features.clocks import UTC_US
 from backsight_features.lake import Lake
 from backsight_features.maintenance import maintain
-from backsight_features.schemas import BARS
+from backsight_features.schemas import BARS, POSTS
 from deltalake import DeltaTable, write_deltalake
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -33,6 +33,8 @@ IMPORTED = 200_000
 ROUNDS = 15
 EDGE = 20
 HOURLY = 60
+NEGLECTED = 300
+WHAT = ["append", "import", "texts", "minutes"]
 
 
 def bars(first: int, minutes: int, symbols: int = SYMBOLS) -> pl.DataFrame:
@@ -121,6 +123,40 @@ def bulk(folder: Path) -> None:
     report("append", ours, theirs)
 
 
+def posts(first: int, number: int) -> pl.DataFrame:
+    """Return posts of forty words, their ids in the order of time as Reddit's are."""
+    words = np.random.default_rng(first).integers(10_000, 99_999, (number, 40)).astype(str)
+    ids = [f"1{np.base_repr(10**7 + each, 36).lower()}" for each in range(first, first + number)]
+    at = [START + timedelta(seconds=30 * each) for each in range(first, first + number)]
+    texts = [" ".join(each) for each in words]
+    names = {"site": "reddit", "channel": "bench", "id": ids, "title": texts, "text": texts, "url": None}
+    clocks = {"observed_at": at, "available_at": at, "available_at_estimated": False, "source": "bench"}
+    return pl.DataFrame({**names, **clocks}, schema_overrides=dict(POSTS.columns)).select(POSTS.columns.keys())
+
+
+def texts(folder: Path, rows: int) -> None:
+    """Print what a few posts take among many: their key has no time, so that any file might hold them."""
+    lake, beside = Lake(folder / "texts"), Lake(folder / "few")
+    for start in range(0, rows, IMPORTED):
+        lake.append(POSTS, posts(start, IMPORTED), now=NOW)
+    beside.append(POSTS, posts(0, 10), now=NOW)
+    print(f"\nfive posts among {rows:,}, in turn with five among ten")
+    spent: dict[str, list[float]] = {}
+    for number in range(ROUNDS):
+        new, edited = posts(rows + 5 * number, 5), posts(rows // 2 + 5 * number, 5).with_columns(text=pl.lit("edited"))
+        old = pl.concat([posts(place * (rows // 5), 1) for place in range(5)])
+        cases = {
+            "new, among ten": (beside, new),
+            "new": (lake, new),
+            "edited": (lake, edited),
+            "from all over": (lake, old),
+        }
+        for name, (where, each) in cases.items():
+            spent.setdefault(name, []).append(taken(lambda where=where, each=each: where.append(POSTS, each, now=NOW)))
+    for name, each in spent.items():
+        report(name, each)
+
+
 def minutes(folder: Path, commits: int, kept: bool) -> None:
     """Print what commits take, a row of ten symbols each, and whether the last take longer than the first."""
     fate = "kept" if kept else "neglected"
@@ -150,9 +186,7 @@ def minutes(folder: Path, commits: int, kept: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "what", nargs="*", choices=["append", "import", "minutes"], default=["append", "import", "minutes"]
-    )
+    parser.add_argument("what", nargs="*", choices=WHAT, default=WHAT)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--commits", type=int, default=300)
     chosen = parser.parse_args()
@@ -162,9 +196,11 @@ def main() -> None:
             append(folder, chosen.rows)
         if "import" in chosen.what:
             bulk(folder)
+        if "texts" in chosen.what:
+            texts(folder, chosen.rows // 5)
         if "minutes" in chosen.what:
-            for kept in (True, False):
-                minutes(folder, chosen.commits, kept)
+            minutes(folder, chosen.commits, kept=True)
+            minutes(folder, min(chosen.commits, NEGLECTED), kept=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A lake that is kept: the same rows and watermarks in few files with a short log, whoever writes or is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from backsight_features import delta
+from backsight_features.cli import cli
 from backsight_features.lake import Lake
 from backsight_features.maintenance import Maintained, gather, maintain
 from backsight_features.schemas import BARS, POSTS
+from click.testing import CliRunner
 from deltalake import DeltaTable
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
@@ -226,6 +229,20 @@ def test_a_build_gathers_its_files_once_they_are_many_and_says_in_each_commit_wh
         assert table.history(1)[0]["by"] == f"build {number}"
         assert len(delta.paths(table)) == (number + 1 if number < 63 else 1)
     assert delta.scan(table).collect().height == 64
+
+
+def test_the_verb_says_what_it_did(tmp_path: Path) -> None:
+    fill(Lake(tmp_path / "lake"), range(COMMITS))
+    run, asked = CliRunner(), ["--home", str(tmp_path), "maintain"]
+    told = run.invoke(cli, [*asked, "--dry-run"], catch_exceptions=False)
+    assert told.stdout.startswith(f"bars  {COMMITS} files, ")
+    assert f"({COMMITS} files gathered, checkpoint of version {COMMITS})" in told.stdout
+    (done,) = json.loads(run.invoke(cli, [*asked, "--json"], catch_exceptions=False).stdout)
+    assert (done["table"], done["files_after"], done["gathered"]) == ("bars", 1, COMMITS)
+    assert "bars  1 files, 0.0 MB  (nothing to do)" in run.invoke(cli, asked, catch_exceptions=False).stdout
+    assert run.invoke(cli, [*asked, "--retention-days", "0"]).exit_code == 2, "a job may be writing right now"
+    empty = run.invoke(cli, ["--home", str(tmp_path / "none"), "maintain"], catch_exceptions=False)
+    assert empty.stdout.startswith("no tables in ")
 
 
 # --- killed ---
