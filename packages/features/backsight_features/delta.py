@@ -40,6 +40,8 @@ FILE_BYTES: Final = 16 << 20
 KEPT: Final = timedelta(days=7)
 """How long a table can be read as it was: older versions, and files that nothing refers to any more, may go."""
 
+_COMPRESSION: Final = "SNAPPY"
+
 _COMMITS_PER_CHECKPOINT: Final = 20
 """To open a table takes half a millisecond per commit since the last one."""
 
@@ -250,7 +252,9 @@ def append(
             rows.to_arrow(),
             mode="append",
             target_file_size=FILE_BYTES,
-            writer_properties=None if repeating is None else _dictionaries(repeating),
+            writer_properties=WriterProperties(compression=_COMPRESSION)
+            if repeating is None
+            else _dictionaries(repeating),
             commit_properties=strictly(metadata, transactions=transactions),
             post_commithook_properties=HOOKS,
         )
@@ -258,7 +262,7 @@ def append(
 
 def _dictionaries(columns: Collection[str]) -> WriterProperties:
     return WriterProperties(
-        compression="SNAPPY",
+        compression=_COMPRESSION,
         default_column_properties=ColumnProperties(dictionary_enabled=False),
         column_properties={name: ColumnProperties(dictionary_enabled=True) for name in columns},
     )

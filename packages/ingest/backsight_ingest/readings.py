@@ -86,7 +86,7 @@ class Reading:
         if layout.volumes_by_price:
             cast = cast.with_columns(_by_price())
         if layout.kind == "news":
-            cast = cast.with_columns(url=_address()).with_columns(id=_digest(_article()))
+            cast = cast.with_columns(id=_digest(_article()))
         cast = cast.with_columns(self._observed().alias("observed_at"))
         available, estimated = self._available()
         return cast.with_columns(
@@ -96,7 +96,7 @@ class Reading:
         )
 
     def _texts(self) -> list[pl.Expr]:
-        """Return the cells as text, replaced as declared, null where missing: those of the columns and of the clocks."""
+        """Return the cells as text, replaced as declared, null where missing: of the columns and the clocks."""
         layout = self._layout
         texts = {target: self._text(target) for target in self._found}
         if "observed_at" not in texts:
@@ -281,16 +281,10 @@ def _by_price() -> list[pl.Expr]:
     ]
 
 
-def _address() -> pl.Expr:
-    """Return the address of an article without what says where a reader came from: ``utm_source=rss``."""
-    asked = pl.col("url").str.strip_chars().str.replace_all(r"(?i)([?&])(?:utm_[^&#]*&?)+", "$1")
-    return asked.str.replace(r"[?&](#|$)", "$1")
-
-
 def _article() -> pl.Expr:
     """Return what identifies an article: its address, or title and text where it has none."""
     words = pl.concat_str("title", "text", separator="\n", ignore_nulls=True)
-    return pl.coalesce("url", words)
+    return pl.coalesce(pl.col("url").str.strip_chars(), words)
 
 
 def _digest(text: pl.Expr) -> pl.Expr:

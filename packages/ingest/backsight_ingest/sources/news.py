@@ -53,7 +53,13 @@ def records(articles: Iterable[Article], seen_at: datetime) -> pl.DataFrame:
     """
     rows = [[_cell(getattr(article, name)) for name in _CELLS] for article in articles]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(_CELLS, pl.String), orient="row")
-    return frame.with_columns(seen_at=pl.lit(_cell(seen_at)))
+    return frame.with_columns(url=_address(), seen_at=pl.lit(_cell(seen_at)))
+
+
+def _address() -> pl.Expr:
+    """Return the address of an article without what says where a reader came from: ``utm_source=rss``."""
+    asked = pl.col("url").str.strip_chars().str.replace_all(r"(?i)([?&])(?:utm_[^&#]*&?)+", "$1")
+    return asked.str.replace(r"[?&](#|$)", "$1")
 
 
 def _cell(value: str | datetime | None) -> str | None:
