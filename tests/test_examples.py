@@ -4,6 +4,7 @@ Where Airflow or Dagster is installed, what it makes of exit codes is tried too.
 """
 
 import ast
+import configparser
 import hashlib
 import importlib.util
 import json
@@ -157,6 +158,19 @@ def test_the_second_of_two_runs_ends_at_once(machine: Machine) -> None:
     assert done.returncode == Busy.exit_code
     said = Path(machine.variables["BACKSIGHT_LOG"]).read_text()
     assert said == "error: books:binance:BTC-USDT: another run of this job is going on\n"
+
+
+def test_systemd_starts_a_line_that_cron_ran_and_takes_busy_for_success() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read([EXAMPLES / f"backsight-prices.{kind}" for kind in ("service", "timer")])
+    folder, _, command = unit["Service"]["ExecStart"].partition("/backsight pull ")
+    assert folder == crontab().variables["PATH"].partition(":")[0]
+    assert any(f"backsight pull {command}" in line for _, line in crontab().entries)
+    assert unit["Service"]["SuccessExitStatus"] == str(Busy.exit_code)
+    assert unit["Service"]["Environment"] == f"BACKSIGHT_HOME={crontab().variables['BACKSIGHT_HOME']}"
+    assert unit["Service"]["EnvironmentFile"] == f"-{crontab().variables['BACKSIGHT_SECRETS']}"
+    assert unit["Timer"]["OnCalendar"] == "*-*-* *:01:00"
 
 
 @pytest.mark.parametrize("name", ["airflow_dag.py", "dagster_job.py"])
