@@ -1,6 +1,7 @@
 """Prices over HTTP, through ccxt: what an exchange has is in the lake, once, and what it did not give is noted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from backsight_ingest.accounts import Account
 from backsight_ingest.live import coverage
 from backsight_ingest.live.coverage import Coverage, joined
 from backsight_ingest.live.faults import Refused, Transient
+from backsight_ingest.live.limiter import Limiter
 from backsight_ingest.live.pull import plan, pull
 from backsight_ingest.live.web import Web
 from backsight_ingest.sources.exchange import Exchange
@@ -200,7 +202,7 @@ def test_a_bar_that_is_open_by_the_clock_of_the_exchange_waits(desk: Desk) -> No
 
 def test_the_last_bar_of_a_kept_answer_waits_until_another_follows(desk: Desk) -> None:
     job = desk.job("binance")
-    desk.world.fault(BARS_OF["binance"], Fault.unfinished_bar(60), times=2)
+    desk.world.fault(BARS_OF["binance"], Fault.unfinished_bar(60))
     desk.pull(job, since=NOW - HOUR)
     assert from_us(desk.covered(job).reached) == NOW.replace(minute=29, second=0)
     desk.pull(job)
@@ -417,6 +419,33 @@ def test_what_cannot_be_asked_for_is_refused_with_what_is_near(desk: Desk) -> No
     error = desk.pull(missing).error
     assert isinstance(error, BadInput)
     assert "binance has no market 'BTC/USTD'; near it: BTC/USDT" in str(error)
+
+
+def test_every_exchange_that_ccxt_knows_can_be_asked(desk: Desk) -> None:
+    lengths = {}
+    for name in ccxt.exchanges:
+        exchange, btc = Exchange(name, desk.web), market(name, "BTC/USDT")
+        lengths[name] = [each for each in ("1m", "1h", "1d") if each in exchange.timeframes]
+        planned = [
+            plan(desk.lake, Prices(exchange, btc, each), since=None, until=None, now=NOW) for each in lengths[name]
+        ]
+        assert all(each.forward is not None for each in planned)
+    assert sum(1 for each in lengths.values() if each) > 80
+    with pytest.raises(BadInput, match=r"bit2c has no bars of '1h'; it has: none"):
+        Prices(Exchange("bit2c", desk.web), market("bit2c", "BTC/NIS"), "1h")
+    assert desk.world.log == []
+
+
+def test_requests_keep_the_distance_that_each_costs(desk: Desk) -> None:
+    desk.pull(desk.job("kraken"))
+    # Three requests, two of them for the markets: a second each.
+    assert len(desk.world.log) == 3
+    assert sum(desk.web.clock.waits, timedelta(0)) > timedelta(seconds=1.5)
+    desk.world.clear()
+    waited = len(desk.web.clock.waits)
+    desk.web = replace(desk.web, interval=timedelta(milliseconds=10), limiter=Limiter(desk.web.clock))
+    desk.pull(desk.job("kraken"), since=NOW - 20 * HOUR)
+    assert max(desk.web.clock.waits[waited:]) <= timedelta(milliseconds=10)
 
 
 # What ccxt raises.

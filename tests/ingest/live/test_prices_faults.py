@@ -25,6 +25,9 @@ from backsight_ingest.sources.prices import Prices
 NOW = datetime(2024, 5, 17, 12, 30, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SINCE = NOW.replace(second=0) - 90 * MINUTE
+PATIENT = timedelta(seconds=10)
+SLOW = ("timeout", "slow drip")
+"""Faults that last until they are given up."""
 SECRET = "correct-horse-battery"
 BARS_OF = {
     "binance": ("BTC/USDT", "/binance/api/v3/klines"),
@@ -86,11 +89,17 @@ class Line:
         self.world, self.folder, self.told = world, folder, told
         self.web = replace(
             web,
-            limits=replace(web.limits, idle=timedelta(seconds=0.4), total=timedelta(seconds=0.8)),
+            limits=replace(web.limits, idle=PATIENT, total=PATIENT),
             endpoint=world.url.replace("http://", f"http://trader:{SECRET}@"),
             retry=Retry(web.clock, attempts=3, tell=told.append),
         )
         self.lake = Lake(folder / "lake")
+
+    def fault(self, venue: str, label: str, fault: Fault, times: int = 1) -> None:
+        self.world.fault(BARS_OF[venue][1], fault, times=times)
+        if label in SLOW:
+            limits = replace(self.web.limits, idle=timedelta(seconds=0.3), total=timedelta(seconds=0.6))
+            self.web = replace(self.web, limits=limits)
 
     def pull(self, venue: str, *, until: datetime | None = None) -> Account:
         job = self.job(venue)
@@ -132,7 +141,7 @@ def line(world: FakeWorld, web: Web, tmp_path: Path, told: list[str]) -> Iterato
 
 @pytest.mark.parametrize("label", PASSING)
 def test_what_passes_is_waited_for_and_nothing_is_lost(line: Line, label: str) -> None:
-    line.world.fault(BARS_OF["binance"][1], PASSING[label], times=2)
+    line.fault("binance", label, PASSING[label], times=2)
     account = line.pull("binance")
     assert account.status == "ok"
     assert len(line.told) == 2
@@ -145,7 +154,7 @@ def test_what_passes_is_waited_for_and_nothing_is_lost(line: Line, label: str) -
 
 @pytest.mark.parametrize("label", PASSING)
 def test_what_does_not_pass_is_told_and_the_next_run_goes_on(line: Line, label: str) -> None:
-    line.world.fault(BARS_OF["binance"][1], PASSING[label], times=-1)
+    line.fault("binance", label, PASSING[label], times=-1)
     before = line.web.clock.elapsed()
     failed = line.pull("binance")
     assert isinstance(failed.error, Transient)
@@ -162,7 +171,7 @@ def test_what_does_not_pass_is_told_and_the_next_run_goes_on(line: Line, label: 
 
 @pytest.mark.parametrize("label", CONTENT)
 def test_a_page_in_disorder_changes_nothing(line: Line, label: str) -> None:
-    line.world.fault(BARS_OF["binance"][1], CONTENT[label], times=2)
+    line.fault("binance", label, CONTENT[label])
     account = line.pull("binance")
     assert account.status == "ok"
     line.hold_against_the_truth("binance", account)
@@ -174,9 +183,7 @@ def test_a_page_in_disorder_changes_nothing(line: Line, label: str) -> None:
 @pytest.mark.parametrize("label", FINAL)
 def test_what_asking_again_does_not_change_is_told_at_once(line: Line, label: str) -> None:
     fault, kind, said = FINAL[label]
-    patient = timedelta(seconds=10)
-    line.web = replace(line.web, limits=replace(line.web.limits, idle=patient, total=patient))
-    line.world.fault(BARS_OF["binance"][1], fault)
+    line.fault("binance", label, fault)
     failed = line.pull("binance")
     assert type(failed.error) is kind
     assert said in str(failed.error)
@@ -188,9 +195,11 @@ def test_what_asking_again_does_not_change_is_told_at_once(line: Line, label: st
 
 
 @pytest.mark.parametrize("venue", ["kraken", "coinbase", "coinbaseexchange", "bitstamp", "bitfinex"])
-@pytest.mark.parametrize("label", ["cut JSON of valid length", "HTML with 200", "empty 200", *CONTENT])
+@pytest.mark.parametrize(
+    "label", ["cut JSON of valid length", "HTML with 200", "empty 200", "out-of-order page", "unfinished bar"]
+)
 def test_what_other_exchanges_do_with_it(line: Line, venue: str, label: str) -> None:
-    line.world.fault(BARS_OF[venue][1], {**PASSING, **CONTENT}[label], times=2)
+    line.fault(venue, label, {**PASSING, **CONTENT}[label], times=1 if label in CONTENT else 2)
     account = line.pull(venue)
     assert account.status == "ok"
     assert len(line.told) == (0 if label in CONTENT else 2)
@@ -200,7 +209,7 @@ def test_what_other_exchanges_do_with_it(line: Line, venue: str, label: str) -> 
 @pytest.mark.parametrize("label", IN_BAND)
 def test_an_error_in_the_body_is_one(line: Line, label: str) -> None:
     venue, fault, kind = IN_BAND[label]
-    line.world.fault(BARS_OF[venue][1], fault, times=-1)
+    line.fault(venue, label, fault, times=-1)
     failed = line.pull(venue)
     assert type(failed.error) is kind, failed.error
     assert len(line.told) == (2 if kind is Transient else 0)

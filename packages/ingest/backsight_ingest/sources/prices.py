@@ -25,9 +25,9 @@ NO_BAR: Final = "no bar"
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(days=7)
 _LANES: Final = 4
-_MOST_BARS: Final = 10_000
-_MOST_ANSWERS: Final = 40
-"""Of one page: a commit costs as much for a bar as for ten thousand, and what is cut off is asked for again."""
+_MOST_BARS: Final = 20_000
+_MOST_ANSWERS: Final = 60
+"""Of one page: a commit costs as much for a bar as for twenty thousand, and what is cut off is asked for again."""
 _QUIET: Final = timedelta(hours=1)
 """Where an exchange leaves out what was not traded: a gap as long is an outage, and a bar that old is not late."""
 _CACHED: Final = timedelta(minutes=2)
@@ -61,7 +61,7 @@ class Prices:
         self, exchange: Exchange, market: Market, length: str, *, tell: Callable[[str], None] = lambda line: None
     ) -> None:
         if length not in (usable := _usable(exchange.timeframes)):
-            raise BadInput(f"{exchange.name} has no bars of {length!r}; it has: {', '.join(usable)}")
+            raise BadInput(f"{exchange.name} has no bars of {length!r}; it has: {', '.join(usable) or 'none'}")
         self.name = f"prices:{market.venue}:{market.symbol}:{length}"
         self.source = exchange.name
         self.cadence = self.length = timeframe(length)
@@ -108,24 +108,23 @@ class Prices:
                 yield Span(start, min(start + most, span.stop))
 
     def _pages(self, span: Span) -> Iterator[Page]:
-        at = span.start
-        while at < span.stop:
-            page = self._page(Span(at, span.stop))
-            if page is None:
-                return
-            yield page
-            at = page.span.stop
+        at, more = span.start, True
+        while more and at < span.stop:
+            page, more = self._page(Span(at, span.stop))
+            if page is not None:
+                yield page
+                at = page.span.stop
 
-    def _page(self, rest: Span) -> Page | None:
-        """Return one answer about the beginning of what is left of a span, None where that is not over yet."""
+    def _page(self, rest: Span) -> tuple[Page | None, bool]:
+        """Return what one answer says of the beginning of what is left of a span, and whether to ask for more now."""
         step = self._grid.step
         answer, rows = self._asked(rest.start, min(self._size, (rest.stop - rest.start) // step + 1))
         stop = min(rest.stop, self._grid.floor(to_us(answer.settled)))
         window = Span(rest.start, min(rest.start + self._size * step, stop))
         if window.stop <= window.start:
-            return None
+            return None, False
         if (lost := self._before(window.start, answer, rows)) is not None:
-            return lost
+            return lost, True
         opens = rows.opens(window)
         later = rows.opens(Span(window.stop, stop))
         if self._exchange.traits.skips and not opens.size and later.size:
@@ -136,18 +135,16 @@ class Prices:
             if not rows.opens(skipped).size:
                 window = skipped
         if not opens.size:
-            return self._made(window, answer, rows)
+            return self._made(window, answer, rows), True
         first, last = int(opens[0]), int(opens[-1])
         if first > window.start and not self._exchange.traits.whole_from_start:
             # Where the answer was cut is not known, so its beginning is asked for by itself.
             return self._page(Span(window.start, first))
         followed = rows.opens(Span(last + step, to_us(answer.fetched_at) + 1)).size > 0
         if not followed and answer.fetched_at - from_us(last + step) < _CACHED:
-            window = Span(window.start, last)
-        else:
-            # What lies between the last bar and the end of the window is asked for again, with what follows.
-            window = Span(window.start, last + step)
-        return None if window.stop == window.start else self._made(window, answer, rows)
+            return (self._made(Span(window.start, last), answer, rows) if last > window.start else None), False
+        # What lies between the last bar and the end of the window is asked for again, with what follows.
+        return self._made(Span(window.start, last + step), answer, rows), True
 
     def _before(self, start: int, answer: Answer[list[list[object]]], rows: Rows) -> Page | None:
         """Return the page of what lies before the last bars, if an exchange gives no others."""
