@@ -150,6 +150,28 @@ def test_an_edit_is_a_version_and_an_earlier_sighting_counts(tmp_path: Path) -> 
     assert lake.append(POSTS, post("a", day=1), now=NOW).accepted == 0
 
 
+def test_an_edit_that_is_taken_back_is_a_version_too(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    seen = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("a", 5), ("a", 6)]
+    together, apart = pl.concat([post(text, day) for text, day in seen]), Lake(tmp_path / "apart")
+    assert lake.append(POSTS, together, now=NOW) == Appended(accepted=3, duplicate=3)
+    assert lake.append(POSTS, together, now=NOW) == Appended(accepted=0, duplicate=6)
+    assert sum(apart.append(POSTS, post(text, day), now=NOW).accepted for text, day in seen) == 3
+    for each in (lake, apart):
+        versions = each.scan(POSTS).sort("available_at").collect()
+        assert versions["text"].to_list() == ["a", "b", "a"]
+        assert versions["available_at"].to_list() == [T0 + timedelta(days=day) for day in (1, 3, 5)]
+    assert lake.append(POSTS, post("b", day=9), now=NOW).accepted == 1
+
+
+def test_what_is_removed_and_put_back_is_there_again(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    removed = post("a", day=2).with_columns(text=pl.lit(None, pl.String))
+    for row in (post("a", day=1), removed, removed.with_columns(available_at=T0 + timedelta(days=3)), post("a", day=4)):
+        lake.append(POSTS, row, now=NOW)
+    assert lake.scan(POSTS).sort("available_at").collect()["text"].to_list() == ["a", None, "a"]
+
+
 def test_a_revision_back_to_an_old_value_is_kept(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     vintages = macro((1.0, 10), (2.0, 20), (1.0, 30), (None, 40))

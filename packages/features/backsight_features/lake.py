@@ -177,8 +177,10 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
         return rows
     if "observed_at" in table.content:
         rows = _seen_once(table, rows, stored)
+    if table.identity == "state":
+        rows = _changes(table, rows, stored)
     says = (*table.key, *table.content)
-    said = (*says, "available_at") if table.identity == "vintage" else says
+    said = says if table.identity == "sighting" else (*says, "available_at")
     first = (
         rows.with_row_index("position")
         .sort("available_at_estimated", "available_at", "position")
@@ -189,7 +191,7 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
     known = stored.group_by(says).agg(known_at=pl.col("available_at").min(), instants=pl.col("available_at"))
     seen = (
         pl.col("instants").list.contains(pl.col("available_at"))
-        if table.identity == "vintage"
+        if table.identity != "sighting"
         else pl.col("known_at") <= pl.col("available_at")
     )
     duplicate = pl.col("known_at").is_not_null() & (pl.col("available_at_estimated") | seen)
@@ -211,6 +213,22 @@ def _news(table: Table, rows: pl.DataFrame, handle: DeltaTable, now: datetime) -
         )
         .drop("told")
     )
+
+
+def _changes(table: Table, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows without the sightings that say what was known last at their instant."""
+    sighted = rows.with_row_index("position").filter(~pl.col("available_at_estimated"))
+    says = [*table.key, *table.content, "available_at"]
+    versions = pl.concat(
+        [stored.select(*says, pl.lit(None, pl.UInt32).alias("position")), sighted.select(*says, "position")]
+    )
+    content = pl.struct(table.content)
+    repeated = (
+        versions.filter(pl.struct(table.key).is_duplicated())
+        .sort(*table.key, "available_at", "position", nulls_last=False)
+        .filter(content.eq_missing(content.shift(1).over(table.key)), pl.col("position").is_not_null())
+    )
+    return rows.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(repeated["position"].implode()))
 
 
 def _seen_once(table: Table, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:

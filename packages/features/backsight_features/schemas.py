@@ -57,8 +57,10 @@ class Table:
         What a row is about. Two rows with one key are two versions of one fact.
     content : tuple of str
         What a version says.
-    identity : {"sighting", "vintage", "row", "none"}
-        When an incoming row says nothing new. ``sighting``: the same content is stored as known no later.
+    identity : {"sighting", "state", "vintage", "row", "none"}
+        When an incoming row says nothing new. ``sighting``: the same content is stored as known no later. ``state``:
+        so does what was known last at its instant; what is changed back is a further version. That is for facts that
+        one source alone tells of: of several that differ each would seem to change what the others said.
         ``vintage``: the same content is stored as known at that very instant, since a series may be revised back
         to an old value. ``row``: the key is stored. ``none``: never; what is stored is not looked at.
     partition : {"month", "year"} or None
@@ -73,7 +75,7 @@ class Table:
     columns: Columns
     key: tuple[str, ...]
     content: tuple[str, ...]
-    identity: Literal["sighting", "vintage", "row", "none"]
+    identity: Literal["sighting", "state", "vintage", "row", "none"]
     partition: Literal["month", "year"] | None = None
     nullable: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
@@ -169,12 +171,12 @@ POSTS: Final = Table(
     },
     key=("site", "channel", "id"),
     content=("observed_at", "title", "text", "url"),
-    identity="sighting",
+    identity="state",
     partition="year",
     nullable=("title", "text", "url"),
     rules=(_some("title", "text"), KNOWN_AFTER),
 )
-"""Forum posts. ``observed_at`` is the creation; an edit is a new version."""
+"""Forum posts. ``observed_at`` is the creation; an edit is a new version, and so is one that is taken back."""
 
 NEWS: Final = Table(
     name="news",
