@@ -142,8 +142,19 @@ class Exchange:
 
         return self._ask(ask)
 
-    def trades(self, market: Market, *, after_ns: int, count: int) -> Answer[list[dict[str, Any]]]:
+    def trades(self, market: Market, *, after_ns: int, count: int, known: bool) -> Answer[list[dict[str, Any]]]:
         """Return trades as ccxt gives them, from Kraken's cursor on: what happened after an instant, oldest first.
+
+        Parameters
+        ----------
+        market : Market
+            Of which.
+        after_ns : int
+            The cursor, in nanoseconds.
+        count : int
+            How many at most.
+        known : bool
+            Whether there is one, so that an answer without any is none.
 
         Raises
         ------
@@ -153,8 +164,8 @@ class Exchange:
 
         def ask(client: ccxt.Exchange) -> list[dict[str, Any]]:
             rows: list[dict[str, Any]] = client.fetch_trades(market.name, None, count, {"since": str(after_ns)})
-            if not rows and not _lists_nothing(client.last_json_response):
-                raise Transient(f"{self.name}: an answer that holds no list of trades")
+            if not rows and (known or not _lists_nothing(client.last_json_response)):
+                raise Transient(f"{self.name}: an answer without the trades that are there")
             return rows
 
         return self._ask(ask)

@@ -48,13 +48,16 @@ class TradedPrices(Prices):
 
     def _made_pages(self, span: Span) -> Iterator[Page]:
         # Kraken gives what comes after its cursor.
-        at, cursor = span.start, span.start * _NS - 1
+        at, cursor, asked = span.start, span.start * _NS - 1, 0
         held = pl.DataFrame(schema=_SCHEMA)
         while at < span.stop:
-            answer = self._exchange.trades(self._market, after_ns=cursor, count=_PAGE)
+            answer = self._exchange.trades(self._market, after_ns=cursor, count=_PAGE, known=held.height > 0)
+            asked += 1
             found = _read(answer, self._exchange.name).filter(pl.col("time") > cursor)
             new = found.join(held, on="number", how="anti")
             settled = min(span.stop, self._grid.floor(to_us(answer.settled)))
+            if found.is_empty() and asked == 1:
+                continue  # that nothing was traded ever since is believed when it is said twice
             if new.is_empty():
                 if found.height >= _PAGE:
                     at_once = f"{from_us(cursor // _NS):%Y-%m-%d %H:%M:%S}"
