@@ -192,7 +192,8 @@ class _Pull:
         good, bad = table.empty().drop("ingested_at"), pl.DataFrame()
         if records.height:
             found = facts(layout, records, self._job.variables, now=now)
-            good, bad = _late(found.good, self._coverage, self._job.length, now), found.bad
+            good, bad = found.good.with_columns(source=pl.lit(self._job.name)), found.bad
+            good = _late(good, self._coverage, self._job.length, now)
         if bad.height:
             self._lake.append(QUARANTINE, self._quarantined(bad, layout), now=now)
         accepted = duplicate = 0
