@@ -6,6 +6,7 @@ have to be common (prefix filtering), only sets that share such a pair are looke
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -21,9 +22,10 @@ _MOST_WORDS: Final = 32
 _FEWEST_WORDS: Final = 3
 """Below, a headline is a rubric: "Market wrap"."""
 
-_WORD: Final = r"\d+(?:\.\d+)*|\p{Han}|\p{Hiragana}|\p{Katakana}|\p{Thai}|[\p{L}\p{M}]+"
+_WORD: Final = r"\d+(?:,\d{3})*(?:\.\d+)*|\p{Han}|\p{Hiragana}|\p{Katakana}|\p{Thai}|[\p{L}\p{M}]+"
 """A number, a sign of a script without blanks, or letters."""
 
+_NUMBER: Final = r"^\d"
 _LAST_PART: Final = r"\s[-\x{2013}\x{2014}|]\s+([^-\x{2013}\x{2014}|]{2,60})$"
 """Behind a dash of any length or a bar."""
 
@@ -63,10 +65,9 @@ def words(headlines: pl.Series, publishers: pl.Series) -> pl.Series:
     found = (
         pl.col("text")
         .str.replace_all(r"['\x{2019}]", "")
-        .str.replace_all(r"(\d),(\d{3})", "$1$2")
         .str.extract_all(_WORD)
         .list.head(_MOST_WORDS)
-        .list.eval(pl.element().unique().sort())
+        .list.eval(pl.element().str.replace_all(",", "", literal=True).unique().sort())
     )
     frame = frame.select(words=found)
     return frame.select(pl.when(pl.col("words").list.len() >= _FEWEST_WORDS).then("words")).to_series()
@@ -95,55 +96,90 @@ def alike(headlines: pl.Series) -> pl.DataFrame:
     """
     ranked = _ranked(headlines)
     lists = ranked.group_by("at", maintain_order=True).agg("rank")["rank"]
-    numbers = headlines.list.eval(pl.element().filter(pl.element().str.contains(r"^\d")))
+    numbers = headlines.list.eval(pl.element().filter(pl.element().str.contains(_NUMBER)))
     found = [_checked(pairs, lists, numbers) for pairs in _candidates(ranked)]
     nothing = pl.DataFrame(schema={"left": pl.UInt32, "right": pl.UInt32, "similarity": pl.Float64})
     return pl.concat([nothing, *found]).unique().sort("left", "right")
 
 
 def _ranked(headlines: pl.Series) -> pl.DataFrame:
-    """Return a row per headline (``at``) and word: its ``rank``, the rarest word first, and its ``place`` by rank."""
+    """Return a row per headline and word.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``at`` and ``size``, the headline's place in the series and its number of words; ``rank`` of the word, the
+        rarest first; ``place`` of the word in the headline by that; and ``is_number``.
+    """
     exploded = (
         pl.DataFrame({"word": headlines})
         .with_row_index("at")
-        .with_columns(size=pl.col("word").list.len())
+        .with_columns(size=pl.col("word").list.len().cast(pl.Int64))
         .explode("word", empty_as_null=False)
     )
     by_rarity = exploded.group_by("word").len().sort("len", "word").select("word").with_row_index("rank")
     return (
         exploded.join(by_rarity, on="word", how="left")
-        .select("at", "size", "rank")
+        .select("at", "size", "rank", is_number=pl.col("word").str.contains(_NUMBER))
         .sort("at", "rank")
-        .with_columns(place=pl.int_range(pl.len(), dtype=pl.UInt32).over("at"))
+        .with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64).over("at"))
     )
 
 
 def _candidates(ranked: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield pairs of headlines that share two of their first words by rarity; of all pairs that are alike none lacks.
+    """Yield pairs of headlines, ``left`` and ``right``, some more than once; of all that are alike none lacks.
 
-    Two sets that share m words share two of the first n - m + 2 of each, of n.
+    Sets that share m words share two of the first n - m + 2 of each, of n. And where each has numbers, they share one.
     """
     numerator, denominator = _LIKE
     shared = (pl.col("size") * numerator + denominator - 1) // denominator
-    first = ranked.filter(pl.col("place").cast(pl.Int64) < pl.col("size").cast(pl.Int64) - shared + 2)
-    both = first.join(first.select("at", "rank", "place"), on="at", suffix="_2")
+    first = ranked.filter(pl.col("place") < pl.col("size") - shared + 2)
     keys = (
-        both.filter(pl.col("place") < pl.col("place_2"))
-        .select("at", "size", key=pl.col("rank").cast(pl.UInt64) * 2**32 + pl.col("rank_2"))
-        .with_columns(times=pl.len().over("key"))
-        .filter(pl.col("times") > 1)
+        first.join(first.select("at", "rank", "place"), on="at", suffix="_2")
+        .filter(pl.col("place") < pl.col("place_2"))
+        .select(
+            "at",
+            "size",
+            key=pl.col("rank").cast(pl.UInt64) * 2**32 + pl.col("rank_2"),
+            rest=pl.col("size") - pl.col("place_2") - 1,
+        )
+        .filter(pl.len().over("key") > 1)
     )
-    part = (keys["times"].cum_sum() // _PAIRS_AT_ONCE).to_numpy()
-    cuts = np.concatenate([[0], np.flatnonzero(np.diff(part)) + 1, [keys.height]])
-    fits = pl.min_horizontal("size", "size_2") * denominator >= pl.max_horizontal("size", "size_2") * numerator
-    for low, high in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+    numbers = ranked.filter("is_number").select("at", number="rank")
+    numbered = keys.join(numbers, on="at")
+    yield from _met(keys.join(numbers, on="at", how="anti"), keys, ["key"])
+    yield from _met(numbered, numbered, ["key", "number"])
+
+
+def _met(these: pl.DataFrame, those: pl.DataFrame, on: list[str]) -> Iterator[pl.DataFrame]:
+    """Yield the pairs that share a key."""
+    numerator, denominator = _LIKE
+    # Where these are the first two words that both have, they share no more than those and what comes after.
+    most = 2 + pl.min_horizontal("rest", "rest_2")
+    can_be = most * (numerator + denominator) >= (pl.col("size") + pl.col("size_2")) * numerator
+    for pairs in joined(these, those, on):
         yield (
-            keys[low:high]
-            .join(keys, on="key", suffix="_2")
-            .filter((pl.col("at") < pl.col("at_2")) & fits)
-            .select(left="at", right="at_2")
+            pairs.filter((pl.col("at") != pl.col("at_2")) & can_be)
+            .select(left=pl.min_horizontal("at", "at_2"), right=pl.max_horizontal("at", "at_2"))
             .unique()
         )
+
+
+def joined(these: pl.DataFrame, those: pl.DataFrame, on: list[str]) -> Iterator[pl.DataFrame]:
+    """Yield the inner join of two frames in parts of some two million rows, so that it never takes much memory.
+
+    Parameters
+    ----------
+    these, those : pl.DataFrame
+        Other columns of the second with the name of one of the first get the suffix ``_2``.
+    on : list of str
+        Columns of both.
+    """
+    these = these.join(those.group_by(on).agg(pl.len().alias("@times")), on=on)
+    part = (these["@times"].cum_sum() // _PAIRS_AT_ONCE).to_numpy()
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(part)) + 1, [these.height]])
+    for low, high in pairwise(cuts.tolist()):
+        yield these[low:high].drop("@times").join(those, on=on, suffix="_2")
 
 
 def _checked(pairs: pl.DataFrame, lists: pl.Series, numbers: pl.Series) -> pl.DataFrame:

@@ -5,6 +5,7 @@ order they come in, and wherever a run is cut off, the same links are there in t
 """
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,7 +16,7 @@ from backsight_features.lake import Lake
 from backsight_features.schemas import LINKS, NEWS, RUNS
 
 from backsight_ingest.accounts import Account, account_row
-from backsight_ingest.headlines import alike, words
+from backsight_ingest.headlines import alike, joined, words
 
 METHOD: Final = "headlines-1"
 """How links are found; another way gets another name, and its links stand beside these."""
@@ -24,20 +25,26 @@ WINDOW: Final = timedelta(days=3)
 """A story is carried for so long after it was first told."""
 
 SAME_PUBLISHER: Final = timedelta(hours=12)
-"""A publisher who uses a headline again after this has another article: "Why is the market down today?"."""
+"""A publisher who uses a headline again after this has another article: "Why is the market down today?".
 
-_AT_ONCE: Final = 50_000
+It counts from publication. Of one article under two addresses the second may be seen days later.
+"""
+
+AT_ONCE: Final = 50_000
+"""Articles between two commits."""
 
 
-def update(lake: Lake, *, now: datetime) -> Account:
+def update(lake: Lake, *, now: datetime, at_once: int = AT_ONCE) -> Account:
     """Link the articles that came in since the last time, and those whose link may be another because of them.
 
     Parameters
     ----------
     lake : Lake
-        News are read from it and links written to it, some 50,000 in a commit, the latest first.
+        News are read from it and links written to it, the latest first.
     now : datetime
         Becomes ``ingested_at``.
+    at_once : int
+        So many in a commit.
 
     Returns
     -------
@@ -48,8 +55,8 @@ def update(lake: Lake, *, now: datetime) -> Account:
     seen = _first_sights(lake)
     due = _due(seen, lake)
     # What is new is told by having no link. So it gets one only after, or with, the later ones that it may change.
-    for stop in range(due.height, 0, -_AT_ONCE):
-        part = due[max(stop - _AT_ONCE, 0) : stop]
+    for stop in range(due.height, 0, -at_once):
+        part = due[max(stop - at_once, 0) : stop]
         begin, end = part["available_at"][0] - WINDOW, part["available_at"][-1]
         context = seen.filter(pl.col("available_at").is_between(begin, end))
         found = links(_articles(lake, context), part["id"])
@@ -85,7 +92,7 @@ def links(articles: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
         words(headlines_of, ordered["publisher"]).alias("words"),
         publisher=pl.col("publisher").str.to_lowercase().str.strip_chars().fill_null(""),
     )
-    told = ordered.drop_nulls("words").select("place", "available_at", "publisher", "words")
+    told = ordered.drop_nulls("words").select("place", "available_at", "observed_at", "publisher", "words")
     headlines = told.select("words").unique(maintain_order=True).with_row_index("headline")
     told = told.join(headlines, on="words", how="left", maintain_order="left").drop("words")
     later = ordered.filter(pl.col("id").is_in(wanted.implode()))
@@ -148,26 +155,33 @@ def _both_ways(headlines: pl.Series) -> pl.DataFrame:
 
 
 def _firsts(later: pl.DataFrame, told: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Return, for each article that tells what an earlier one does, ``first``, the place of the earliest.
+    """Return, for each article that tells what an earlier one does, ``first``, the place of the earliest."""
+    asked = later.join(pairs, on="headline").drop("headline")
+    found = pl.concat([_of_others(asked, told), *_of_their_own(asked, told)])
+    return found.sort("place", "first").unique("place", keep="first", maintain_order=True)
 
-    The pairs of headlines are met with the publishers of each: of one publisher's articles with one headline the first
-    within the window is enough.
-    """
+
+def _of_others(asked: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """Return the first of each other publisher within the window: of one publisher with one headline that is enough."""
     publishers = told.select(other="headline", by="publisher").unique()
-    same = (pl.col("publisher") == pl.col("by")) & (pl.col("by") != "")
-    reach = pl.when(same).then(pl.lit(SAME_PUBLISHER)).otherwise(pl.lit(WINDOW))
-    asked = (
-        later.join(pairs, on="headline")
-        .join(publishers, on="other")
-        .with_columns(begin=(pl.col("available_at") - reach).cast(UTC_US))
-        .sort("begin")
-    )
     times = told.select("place", other="headline", by="publisher", begin="available_at").sort("begin", "place")
     times = times.unique(["other", "by", "begin"], keep="first", maintain_order=True).rename({"place": "first"})
     return (
-        asked.join_asof(times, on="begin", by=["other", "by"], strategy="forward", check_sortedness=False)
+        asked.join(publishers, on="other")
+        .filter((pl.col("publisher") != pl.col("by")) | (pl.col("by") == ""))
+        .with_columns(begin=(pl.col("available_at") - WINDOW).cast(UTC_US))
+        .sort("begin")
+        .join_asof(times, on="begin", by=["other", "by"], strategy="forward", check_sortedness=False)
         .filter(pl.col("first") < pl.col("place"))
-        .sort("place", "first")
-        .unique("place", keep="first", maintain_order=True)
         .select("place", "first", "similarity")
     )
+
+
+def _of_their_own(asked: pl.DataFrame, told: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield those of the same publisher within the window that were published about the same time."""
+    own = told.filter(pl.col("publisher") != "").rename({"headline": "other", "place": "first"})
+    near = (pl.col("observed_at") - pl.col("observed_at_2")).abs() <= SAME_PUBLISHER
+    known = pl.col("available_at") - pl.col("available_at_2") <= WINDOW
+    for found in joined(asked, own, ["other", "publisher"]):
+        kept = found.filter((pl.col("first") < pl.col("place")) & known & near)
+        yield kept.select("place", "first", "similarity")

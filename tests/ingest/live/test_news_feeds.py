@@ -133,20 +133,22 @@ def test_where_a_reader_came_from_is_no_part_of_an_address(serve: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("way", "dated"),
+    ("url", "way", "dated"),
     [
-        ("numeric", True),
-        ("gmt", True),
-        ("est", True),
-        ("ist", False),
-        ("cet", False),
-        ("jst", False),
-        ("nozone", False),
-        ("missing", False),
-        ("epoch", False),
+        (RSS, "numeric", True),
+        (RSS, "gmt", True),
+        (RSS, "est", True),
+        (RSS, "ist", False),
+        (RSS, "cet", False),
+        (RSS, "jst", False),
+        (RSS, "nozone", False),
+        (RSS, "missing", False),
+        (RSS, "epoch", False),
+        (ATOM, "numeric", True),
+        (ATOM, "nozone", False),
+        (ATOM, "missing", False),
     ],
 )
-@pytest.mark.parametrize("url", [RSS, ATOM])
 def test_a_date_counts_if_its_zone_is_certain_and_else_the_first_sight(
     url: str, way: str, dated: bool, world: FakeWorld, run: Run, lake: Lake
 ) -> None:
