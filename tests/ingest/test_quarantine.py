@@ -298,6 +298,32 @@ def test_a_bar_that_was_not_finished_does_not_become_one_by_waiting(tmp_path: Pa
     assert "lies in the future" in waiting(lake).collect()["reason"][0]
 
 
+NEWS_TOML = """
+kind = "news"
+[columns]
+observed_at = "t"
+title = "title"
+url = "url"
+[observed]
+formats = ["%Y-%m-%d"]
+[available]
+lag = "1h"
+"""
+
+
+def test_a_text_that_was_stamped_later_was_there_when_it_was_set_aside(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    mine, rows = tmp_path / "mine.toml", tmp_path / "rows.csv"
+    mine.write_text(NEWS_TOML)
+    rows.write_text("t,title,url\n2026-05-01,Sure,https://a.org/1\n01.01.2027,Odd,https://a.org/2\n")
+    pull(lake, load(str(mine)), [rows], settings={}, now=NOW, tell=lambda _: None)
+    mine.write_text(NEWS_TOML.replace('["%Y-%m-%d"]', '["%Y-%m-%d", "%d.%m.%Y"]'))
+    (done,) = replay(lake, now=datetime(2028, 1, 1, tzinfo=UTC))
+    assert done.accepted == 1
+    odd = lake.scan(NEWS).filter(pl.col("title") == "Odd").collect().row(0, named=True)
+    assert (odd["observed_at"], odd["available_at"], odd["available_at_estimated"]) == (NOW, NOW, True)
+
+
 def test_rows_beyond_what_is_held_at_once_are_in_one_account(desk: Any, tmp_path: Path) -> None:
     one, other = desk.job(), desk.job("prices:toy:ETH-USD:1h")
     one.closes, other.closes = dict.fromkeys(range(4), "1,00"), {2: "1,00", 3: "NaN"}

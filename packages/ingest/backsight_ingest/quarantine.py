@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -154,7 +154,9 @@ def _replayed(lake: Lake, batch: str, part: pl.DataFrame, instead: Layout | None
     origin, table = part["origin"][0].partition("!")[0], FACTS[part["kind"][0]]
     name = part["layout"][0] if instead is None else instead.name
     try:
-        passed = _not_before_seen(lake, table, part, _passed(part, instead or load(name)))
+        passed = _passed(part, instead or load(name))
+        if batch.startswith(_LIVE):
+            passed = _not_before_seen(lake, table, origin, passed).with_columns(source=pl.lit(origin))
     except BadInput as error:
         return name, Account(origin=origin, status="failed", read=part.height, quarantined=part.height, error=error)
     written = lake.append(table, passed, now=now)
@@ -171,61 +173,70 @@ def _replayed(lake: Lake, batch: str, part: pl.DataFrame, instead: Layout | None
 
 
 def _passed(part: pl.DataFrame, layout: Layout) -> pl.DataFrame:
-    """Return the facts that the rows of a batch hold, as far as they can be read."""
+    """Return the facts that the rows of a batch hold, as far as they can be read, and when each was set aside."""
     found = [layout.table.empty().drop("ingested_at").with_columns(pl.lit(0, pl.Int64).alias("@fact")).clear()]
-    for aside, settings, rows in _alike(part, len(layout.versions)):
+    for latest, settings, rows in _alike(part, layout):
         try:
-            read = facts(layout, rows, json.loads(settings), now=aside)
+            read = facts(layout, rows, json.loads(settings), now=latest)
         except Drifted:  # the layout still does not know these columns: the rows stay
             continue
         found.append(read.good)
     # Each row waits for one fact of its own, whatever else its text holds.
-    return pl.concat(found).filter(pl.col("@fact").is_in(part["row"].implode())).sort("@fact")
+    aside = part.select(pl.col("row").alias("@fact"), aside="ingested_at")
+    passed = pl.concat(found).join(aside, on="@fact").sort("@fact")
+    return passed.filter(pl.col("observed_at") <= pl.col("aside"))
 
 
-def _alike(part: pl.DataFrame, versions: int) -> Iterator[tuple[datetime, str, pl.DataFrame]]:
-    """Yield rows that can be read together: set aside as cells, at once, with the same settings and columns."""
+def _alike(part: pl.DataFrame, layout: Layout) -> Iterator[tuple[datetime, str, pl.DataFrame]]:
+    """Yield rows that can be read together: set aside as cells, with the same settings and columns.
+
+    With them comes when the last of them was set aside; they were all at once where the layout makes clocks of that.
+    """
     parsed = [cells(text) for text in part["original"]]
     heads: dict[tuple[str, ...], int] = {}
     head = [None if found is None else heads.setdefault(tuple(found), len(heads)) for found in parsed]
     names = list(heads)
-    alike = ["ingested_at", "settings", "head"]
-    numbered = part.select(*alike[:2], "origin", "row", head=pl.Series(head, dtype=pl.UInt32)).with_row_index(
-        "position"
-    )
-    for (aside, settings, number), same in numbered.drop_nulls("head").group_by(alike, maintain_order=True):
+    numbered = part.select(
+        "ingested_at",
+        "settings",
+        "origin",
+        pl.Series("head", head, pl.UInt32),
+        ((pl.col("row") - 1) // len(layout.versions) + 1).alias("@row"),
+    ).with_row_index("position")
+    alike = ["settings", "head", *(["ingested_at"] if _tells_time(layout) else [])]
+    for (settings, number, *_), same in numbered.drop_nulls("head").group_by(alike, maintain_order=True):
         records = [parsed[position] for position in same["position"]]
         columns = {name: [record[name] for record in records if record] for name in names[int(str(number))]}
-        clocks = same.select(
-            ((pl.col("row") - 1) // versions + 1).alias("@row"),
-            pl.col("origin").alias("@origin"),
-        )
         texts = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-        yield aside, str(settings), pl.concat([texts, clocks], how="horizontal")
+        clocks = same.select("@row", pl.col("origin").alias("@origin"))
+        latest = same["ingested_at"].max()
+        assert isinstance(latest, datetime)
+        yield latest, str(settings), pl.concat([texts, clocks], how="horizontal")
 
 
-def _not_before_seen(lake: Lake, table: Table, part: pl.DataFrame, passed: pl.DataFrame) -> pl.DataFrame:
-    """Return facts, those that had been missing when they were set aside as known from then.
+def _tells_time(layout: Layout) -> bool:
+    """Return whether the instant of reading gets into facts: by a rule, or in place of a text's stamp that is later."""
+    rules = (layout.available, *layout.published.values())
+    return layout.kind in ("news", "posts") or any(rule.base == "now" for rule in rules)
 
-    What a live source did not give when first asked nobody can have had, whatever the rule of its layout says.
+
+def _not_before_seen(lake: Lake, table: Table, job: str, passed: pl.DataFrame) -> pl.DataFrame:
+    """Return the facts of a live job, those that had been missing as known from when they were set aside.
+
+    What a source did not give when first asked nobody can have had, whatever the rule of its layout says.
     """
-    if passed.is_empty() or not part["batch"][0].startswith(_LIVE):
-        return passed
     missing = (
         lake.scan(COVERAGE)
-        .filter(pl.col("job") == part["job"][0], pl.col("status").is_in([HOLE, LOST]))
+        .filter(pl.col("job") == job, pl.col("status").is_in([HOLE, LOST]))
         .select("since", "until", "asked_at")
         .collect()
     )
+    if missing.is_empty() or passed.is_empty():
+        return passed
     # A bar belongs to the span of time that it is made of.
-    begins = pl.col("observed_at")
-    if table is BARS:
-        begins = begins - timeframe(passed["timeframe"][0])
-    dated = passed.join(
-        part.select(pl.col("row").alias("@fact"), aside="ingested_at"), on="@fact", maintain_order="left"
-    )
+    length = timeframe(passed["timeframe"][0]) if table is BARS else timedelta(0)
     late = (
-        dated.select("@fact", "aside", begins=begins)
+        passed.select("@fact", "aside", begins=pl.col("observed_at") - length)
         .join_where(
             missing,
             pl.col("begins") >= pl.col("since"),
@@ -235,10 +246,10 @@ def _not_before_seen(lake: Lake, table: Table, part: pl.DataFrame, passed: pl.Da
         .get_column("@fact")
     )
     seen_late = pl.col("@fact").is_in(late.implode())
-    return dated.with_columns(
+    return passed.with_columns(
         available_at=pl.when(seen_late).then(pl.max_horizontal("available_at", "aside")).otherwise("available_at"),
         available_at_estimated=pl.col("available_at_estimated") & ~seen_late,
-    ).drop("aside")
+    )
 
 
 def _accepted(lake: Lake, table: Table, passed: pl.DataFrame, now: datetime) -> pl.Series:
