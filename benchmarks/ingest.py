@@ -217,7 +217,7 @@ def compare(name: str, folder: Path, rows: int, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", choices=[*SECTIONS], help="all if none is named")
+    parser.add_argument("what", nargs="*", metavar="SECTION", help=f"{' or '.join(SECTIONS)}; all if none is named")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--posts", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -226,6 +226,8 @@ def main() -> None:
     if chosen.one:
         one(chosen.one[0], chosen.one[1], Path(chosen.one[2]))
         return
+    if unknown := [name for name in chosen.what if name not in SECTIONS]:
+        parser.error(f"no section {unknown[0]}; there is {' and '.join(SECTIONS)}")
     for name in chosen.what or SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             compare(name, Path(folder), chosen.posts if name == "posts" else chosen.rows, chosen.rounds)

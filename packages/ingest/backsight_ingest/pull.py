@@ -10,6 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -166,9 +167,10 @@ class _File:
         account = Account(origin=origin, status="reading", skipped=skipped)
         tell(account)
         try:
-            for part in prefetched(self._parts(rows_per_batch)):
-                account = self._write(part, account)
-                tell(account)
+            with closing(prefetched(self._parts(rows_per_batch))) as parts:
+                for part in parts:
+                    account = self._write(part, account)
+                    tell(account)
         except (BadInput, Drifted) as error:
             # What came before in the file stays: it was read as declared.
             return replace(account, status="failed", error=_named(error, self._file))
