@@ -150,6 +150,21 @@ def test_an_edit_is_a_version_and_an_earlier_sighting_counts(tmp_path: Path) -> 
     assert lake.append(POSTS, post("a", day=1), now=NOW).accepted == 0
 
 
+def test_what_bears_no_date_counts_from_the_first_sight_however_often_it_is_seen(tmp_path: Path) -> None:
+    def undated(text: str, day: int) -> pl.DataFrame:
+        return post(text, day).with_columns(observed_at="available_at", available_at_estimated=True)
+
+    lake = Lake(tmp_path)
+    together = pl.concat([undated("a", day) for day in (2, 1, 3)])
+    assert lake.append(POSTS, together, now=NOW) == Appended(accepted=1, duplicate=2)
+    assert lake.append(POSTS, undated("a", 4), now=NOW).accepted == 0
+    assert lake.append(POSTS, post("a", 5), now=NOW).accepted == 1, "it got a date"
+    assert lake.append(POSTS, undated("a", 6), now=NOW).accepted == 0
+    assert lake.append(POSTS, undated("b", 7), now=NOW).accepted == 1, "it says something else"
+    stored = lake.scan(POSTS).sort("available_at").collect()
+    assert stored["observed_at"].to_list() == [T0 + timedelta(days=1), T0, T0 + timedelta(days=7)]
+
+
 def test_an_edit_that_is_taken_back_is_a_version_too(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     seen = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("a", 5), ("a", 6)]
