@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from backsight_features.clocks import from_us
@@ -131,3 +132,29 @@ def test_a_stretch_says_when_it_was_asked_for(lake: Lake) -> None:
     found = read(lake, 9, (BEGUN, 5, 5, 9), (HOLE, 6, 7, 9))
     hole = Stretch(span=span(6, 7), status="hole", reason="hole", asked_at=datetime(1970, 1, 1, 9, tzinfo=UTC))
     assert found.holes == (hole,)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_many_rows_about_an_instant_the_one_asked_last_counts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for asked in rng.permutation(rng.integers(1, 60)).tolist():
+        start = int(rng.integers(0, 50))
+        status = str(rng.choice([WHOLE, HOLE, LOST]))
+        stop = start + int(rng.integers(1, 20))
+        rows.append(
+            coverage.row(
+                JOB, span(start, stop), status, f"{asked}", asked_at=at(100 + asked), cadence=timedelta(hours=1)
+            )
+        )
+    found = coverage.painted(pl.DataFrame(rows, schema=dict(COVERAGE.columns)), None)
+    for hour in range(80):
+        holding = [row for row in rows if row["since"] <= at(hour) < row["until"]]
+        (said,) = [s for s in found.stretches if s.span.start <= hour * HOUR < s.span.stop] or [None]
+        if not holding:
+            assert said is None or said.status == "unasked"
+            continue
+        last = max(holding, key=lambda row: row["asked_at"])
+        assert said is not None
+        assert said.status == last["status"]
+        assert said.reason == ("" if last["status"] == WHOLE else last["reason"])

@@ -180,7 +180,7 @@ def test_values_of_elsewhere_are_not_mixed_with_vintages(
     run(keyless("CPIAUCSL"))
     (account,) = pull(lake, [macro("CPIAUCSL")], locks=tmp_path / "locks", clock=clock)
     assert isinstance(account.error, BadInput)
-    assert "the lake holds CPIAUCSL from macro:CPIAUCSL:keyless" in str(account.error)
+    assert "the lake holds CPIAUCSL from pull:fred-date-value" in str(account.error)
 
 
 def test_vintages_that_are_gone_for_a_while_are_not_missed(

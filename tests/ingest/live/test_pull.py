@@ -149,7 +149,7 @@ def test_a_run_goes_on_where_the_last_one_ended(
     assert counts(run()) == ("ok", 2, 2, 0, 0)
     assert hours.asked == [(8, 11), (12, 13)]
     assert bars(lake)["observed_at"].dt.hour().to_list() == [9, 10, 11, 12, 13, 14]
-    assert bars(lake)["source"].unique().to_list() == [hours.name]
+    assert bars(lake)["source"].unique().to_list() == ["pull:ccxt"]
     assert lake.watermark(BARS, coverage.app(hours.name)) == to_us(NOON.replace(hour=14, second=0))
 
 

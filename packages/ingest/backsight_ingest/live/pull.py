@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -142,6 +142,9 @@ class _Pull:
         self._clock = clock
         self._layouts = tuple(load(name) for name in job.layouts)
         self._coverage = _covered(lake, job)
+        holes = self._coverage.holes
+        self._holes_start = pl.Series([hole.span.start for hole in holes], dtype=pl.Int64)
+        self._holes_stop = pl.Series([hole.span.stop for hole in holes], dtype=pl.Int64)
 
     def run(self, account: Account, since: datetime | None, until: datetime | None) -> Iterator[Step]:
         """Yield the account after each page."""
@@ -192,8 +195,8 @@ class _Pull:
         good, bad = table.empty().drop("ingested_at"), pl.DataFrame()
         if records.height:
             found = facts(layout, records, self._job.variables, now=now)
-            good, bad = found.good.with_columns(source=pl.lit(self._job.name)), found.bad
-            good = _late(good, self._coverage, self._job.length, now)
+            good, bad = found.good.with_columns(source=pl.lit(f"pull:{layout.name}")), found.bad
+            good = self._late(good, now)
         if bad.height:
             self._lake.append(QUARANTINE, self._quarantined(bad, layout), now=now)
         accepted = duplicate = 0
@@ -208,6 +211,20 @@ class _Pull:
             accepted=account.accepted + accepted,
             duplicate=account.duplicate + repeated + duplicate,
             quarantined=account.quarantined + bad.height,
+        )
+
+    def _late(self, good: pl.DataFrame, now: datetime) -> pl.DataFrame:
+        """Return facts, those that were not there when they were asked for before as known from now."""
+        if self._holes_start.is_empty() or good.is_empty():
+            return good
+        # Holes are in order and apart: the one to look at is the last that starts no later.
+        begins = (good["observed_at"] - self._job.length).dt.epoch("us")
+        at = self._holes_start.search_sorted(begins, side="right").cast(pl.Int64) - 1
+        late = (at >= 0) & (begins < self._holes_stop.gather(at.clip(lower_bound=0)))
+        seen = pl.lit(now, UTC_US)
+        return good.with_columns(
+            available_at=pl.when(late).then(pl.max_horizontal("available_at", seen)).otherwise("available_at"),
+            available_at_estimated=pl.col("available_at_estimated") & ~late,
         )
 
     def _quarantined(self, bad: pl.DataFrame, layout: Layout) -> pl.DataFrame:
@@ -233,21 +250,4 @@ def _numbered(records: pl.DataFrame, job: str) -> pl.DataFrame:
     return unique.with_columns(
         pl.Series("@row", numbers, dtype=pl.Int64),
         pl.lit(job).alias("@origin"),
-    )
-
-
-def _late(good: pl.DataFrame, known: Coverage, length: timedelta, now: datetime) -> pl.DataFrame:
-    """Return facts, those that were asked for before and were not there as known from now: nobody can have had them."""
-    if not known.holes or good.is_empty():
-        return good
-    stops = pl.Series([hole.span.stop for hole in known.holes])
-    starts = pl.Series([hole.span.start for hole in known.holes])
-    begins = (good["observed_at"] - length).dt.epoch("us")
-    # Holes are in order and apart: the one to look at is the last that starts no later.
-    at = starts.search_sorted(begins, side="right").cast(pl.Int64) - 1
-    late = (at >= 0) & (begins < stops.gather(at.clip(lower_bound=0)))
-    seen = pl.lit(now, UTC_US)
-    return good.with_columns(
-        available_at=pl.when(late).then(pl.max_horizontal("available_at", seen)).otherwise("available_at"),
-        available_at_estimated=pl.col("available_at_estimated") & ~late,
     )
