@@ -18,7 +18,6 @@ from backsight_ingest.dumps import facts
 from backsight_ingest.layout import Layout
 from backsight_ingest.layouts import load
 from backsight_ingest.live import coverage
-from backsight_ingest.live.coverage import HOLE, LOST
 from backsight_ingest.objects import cells
 
 VERB: Final = "quarantine replay"
@@ -156,7 +155,7 @@ def _replayed(lake: Lake, batch: str, part: pl.DataFrame, instead: Layout | None
     try:
         passed = _passed(part, instead or load(name))
         if batch.startswith(_LIVE):
-            passed = _not_before_seen(lake, table, origin, passed).with_columns(source=pl.lit(origin))
+            passed = _not_before_seen(lake, table, origin, passed)
     except BadInput as error:
         return name, Account(origin=origin, status="failed", read=part.height, quarantined=part.height, error=error)
     written = lake.append(table, passed, now=now)
@@ -221,34 +220,19 @@ def _tells_time(layout: Layout) -> bool:
 
 
 def _not_before_seen(lake: Lake, table: Table, job: str, passed: pl.DataFrame) -> pl.DataFrame:
-    """Return the facts of a live job, those that had been missing as known from when they were set aside.
+    """Return the facts as those of a live job; what had been missing is known from when it was set aside.
 
     What a source did not give when first asked nobody can have had, whatever the rule of its layout says.
     """
-    missing = (
-        lake.scan(COVERAGE)
-        .filter(pl.col("job") == job, pl.col("status").is_in([HOLE, LOST]))
-        .select("since", "until", "asked_at")
-        .collect()
-    )
-    if missing.is_empty() or passed.is_empty():
-        return passed
+    asked = lake.scan(COVERAGE).filter(pl.col("job") == job).collect()
     # A bar belongs to the span of time that it is made of.
-    length = timeframe(passed["timeframe"][0]) if table is BARS else timedelta(0)
-    late = (
-        passed.select("@fact", "aside", begins=pl.col("observed_at") - length)
-        .join_where(
-            missing,
-            pl.col("begins") >= pl.col("since"),
-            pl.col("begins") < pl.col("until"),
-            pl.col("aside") > pl.col("asked_at"),
-        )
-        .get_column("@fact")
-    )
-    seen_late = pl.col("@fact").is_in(late.implode())
+    length = timeframe(passed["timeframe"][0]) if table is BARS and passed.height else timedelta(0)
+    first_asked = coverage.first_missed(asked, (passed["observed_at"] - length).dt.epoch("us"))
+    late = (pl.lit(first_asked) < pl.col("aside")).fill_null(False)
     return passed.with_columns(
-        available_at=pl.when(seen_late).then(pl.max_horizontal("available_at", "aside")).otherwise("available_at"),
-        available_at_estimated=pl.col("available_at_estimated") & ~seen_late,
+        available_at=pl.when(late).then(pl.max_horizontal("available_at", "aside")).otherwise("available_at"),
+        available_at_estimated=pl.col("available_at_estimated") & ~late,
+        source=pl.col("source").str.replace("^dump:", _LIVE),
     )
 
 
