@@ -158,3 +158,28 @@ def test_of_many_rows_about_an_instant_the_one_asked_last_counts(seed: int) -> N
         assert said is not None
         assert said.status == last["status"]
         assert said.reason == ("" if last["status"] == WHOLE else last["reason"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 60])
+def test_when_an_instant_was_first_asked_for_and_not_there(size: int) -> None:
+    rng = np.random.default_rng(size)
+    rows = [
+        coverage.row(
+            JOB,
+            span(start, start + int(rng.integers(1, 9))),
+            str(rng.choice([BEGUN, WHOLE, HOLE, LOST])),
+            "",
+            asked_at=at(float(rng.integers(100, 900))),
+            cadence=timedelta(hours=1),
+        )
+        for start in rng.integers(0, 50, size).tolist()
+    ]
+    hours = range(-3, 70)
+    found = coverage.first_missed(
+        pl.DataFrame(rows, schema=dict(COVERAGE.columns)), pl.Series([hour * HOUR for hour in hours], dtype=pl.Int64)
+    )
+    missed = [row for row in rows if row["status"] in (HOLE, LOST)]
+    assert found.to_list() == [
+        min((row["asked_at"] for row in missed if row["since"] <= at(hour) < row["until"]), default=None)
+        for hour in hours
+    ]

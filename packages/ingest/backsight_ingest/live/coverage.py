@@ -185,6 +185,25 @@ def painted(rows: pl.DataFrame, reached: int | None) -> Coverage:
     return Coverage(begun=begun, reached=reached, stretches=tuple(stretches))
 
 
+def first_missed(rows: pl.DataFrame, instants: pl.Series) -> pl.Series:
+    """Return when each instant was first asked for and not there, null for one that never was.
+
+    Parameters
+    ----------
+    rows : pl.DataFrame
+        All of `COVERAGE` about the job, in any order.
+    instants : pl.Series of Int64
+        On its time line, in microseconds.
+    """
+    missing = rows.filter(pl.col("status").is_in([HOLE, LOST])).sort("asked_at", descending=True)
+    starts, stops = (missing[name].dt.epoch("us").to_numpy() for name in ("since", "until"))
+    points = np.unique(np.concatenate([starts, stops]))
+    owner = _uppermost(np.searchsorted(points, starts), np.searchsorted(points, stops), points.size)
+    place = np.searchsorted(points, instants.to_numpy(), side="right") - 1
+    first = pl.Series(np.append(owner, -1)[place])  # before all points is the place at the end
+    return missing["asked_at"].gather(first.replace(-1, None))
+
+
 def _uppermost(lows: IntArray, highs: IntArray, size: int) -> IntArray:
     """Return for each of ``size`` places the number of the last interval that holds it, -1 where none does.
 
