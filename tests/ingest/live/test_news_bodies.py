@@ -51,6 +51,7 @@ def test_feeds_as_they_are_pass(shared_data: Path) -> None:
         ("no whole XML document", b'{"error": "try again"}'),
         ("no whole XML document", (HEAD + ITEM + TAIL)[:70]),
         ("no whole XML document", HEAD + b"<link>?a=1&b=2</link>" + ITEM[:20]),
+        ("unknown encoding: klingon", b'<?xml version="1.0" encoding="klingon"?><rss></rss>'),
         ("its root is <svg>", b"<svg></svg>"),
     ],
 )

@@ -53,6 +53,8 @@ def feed_body(body: bytes) -> None:
         parseString(body, outline, forbid_dtd=False, forbid_entities=True, forbid_external=True)
     except DefusedXmlException:
         raise Refused("the feed declares entities or asks for another document, which no feed needs") from None
+    except LookupError as error:
+        raise ValueError(f"no whole XML document ({error})") from None
     except SAXParseException as error:
         if not outline.root or f"</{outline.root}".encode() not in body[-_TAIL:]:
             raise ValueError(f"no whole XML document ({error.getMessage()})") from None

@@ -6,6 +6,7 @@ last pull, some may have come and gone in between.
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from backsight_ingest.sources.news_stamps import instant
 
 _INTERVAL: Final = timedelta(seconds=1)
 _ACCEPT: Final = "application/rss+xml, application/atom+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.1"
+_CHARACTER: Final = re.compile(rb"&#(x[0-9a-f]{1,30}|[0-9]{1,30});", re.IGNORECASE)
 _NO_PROSE: Final = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
 _INLINE: Final = re.compile(r"</?(?:a|abbr|b|cite|code|em|font|i|mark|q|s|small|span|strong|sub|sup|u)\b[^<>]*>", re.I)
 _TAG: Final = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
@@ -81,6 +83,8 @@ class Feed:
         self.name = f"news:{parts.hostname}{parts.path.rstrip('/')}{query}"
         self._web = web
         self._url = url
+        # Articles may have addresses relative to it, and its user and query are for nobody to see.
+        self._place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
         self._session = web.session(interval=_INTERVAL, check=feed_body)
         self._session.headers.update({"User-Agent": AGENT, "Accept": _ACCEPT})
 
@@ -93,7 +97,7 @@ class Feed:
         """Yield what the feed lists, as one page."""
         body = self._web.retry(self._fetch)
         seen_at = self._web.clock.now()
-        listed = articles(body, self._url)
+        listed = articles(body, self._place)
         asked = Span(span.start, max(span.stop, to_us(seen_at)))
         yield Page(
             span=asked,
@@ -140,7 +144,7 @@ def articles(body: bytes, url: str) -> list[Listed]:
     """
     try:
         parsed = feedparser.parse(
-            BytesIO(body.strip()),
+            BytesIO(_CHARACTER.sub(_real, body.strip())),
             response_headers={"content-location": url},
             sanitize_html=False,
             resolve_relative_uris=False,
@@ -152,10 +156,18 @@ def articles(body: bytes, url: str) -> list[Listed]:
     return [_listed(entry, url) for entry in parsed.entries]
 
 
+def _real(found: re.Match[bytes]) -> bytes:
+    """Return a reference to a character, nothing where it is none: half of a surrogate pair fails feedparser."""
+    digits = found[1].decode()
+    number = int(digits[1:], 16) if digits[:1] in "xX" else int(digits)
+    return b"" if 0xD800 <= number <= 0xDFFF or number > sys.maxunicode else found[0]
+
+
 def _listed(entry: Mapping[str, Any], url: str) -> Listed:
     # A feed of RSS 1.0, or an Atom feed of sloppy making, dates an article by its last change only.
-    stamps = [entry[name] for name in ("published", "updated", "created") if name in entry]
-    written = stamps[0] if stamps else None
+    stamps = {entry[name]: instant(entry[name]) for name in ("published", "updated", "created") if name in entry}
+    named = {written: at for written, at in stamps.items() if at is not None}
+    written = next(iter([*named, *stamps]), None)
     link = entry.get("link") or None
     article = Article(
         url=link,
@@ -163,15 +175,18 @@ def _listed(entry: Mapping[str, Any], url: str) -> Listed:
         title=_prose(entry.get("title_detail")),
         text=_prose(entry.get("summary_detail")) or _prose(next(iter(entry.get("content") or ()), None)),
         published=written,
-        published_at=instant(written),
+        published_at=named.get(written),
     )
-    return Listed(article=article, changed_at=max(filter(None, map(instant, stamps)), default=None))
+    return Listed(article=article, changed_at=max(named.values(), default=None))
 
 
 def _publisher(entry: Mapping[str, Any], link: str) -> str | None:
     """Return who is said to have published it, else the host of its address."""
     named: str | None = (entry.get("source") or {}).get("title")
-    host = urlsplit(link).hostname
+    try:
+        host = urlsplit(link).hostname
+    except ValueError:
+        host = None  # an address that is none names nobody
     return named or (host.removeprefix("www.") if host else None)
 
 

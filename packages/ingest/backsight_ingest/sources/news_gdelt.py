@@ -78,7 +78,7 @@ class Gdelt:
         if not isinstance(found, list):
             raise Drifted(f"GDELT: the answer's articles are no list, but {str(found)[:_SHOWN]!r}")
         articles = tuple(map(_article, found))
-        if len(articles) < PER_ANSWER:
+        if len({each.url for each in articles}) < PER_ANSWER:
             return Listing(articles=articles)
         return Listing(
             articles=articles,

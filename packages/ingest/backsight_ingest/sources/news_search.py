@@ -118,6 +118,7 @@ class Search:
         self._archive = archive
         self._query = query
         self._forward: Span | None = None
+        """What the last plan asks for as new; all else is the past."""
 
     def plan(self, coverage: Coverage, *, since: datetime | None, until: datetime | None, now: datetime) -> Plan:
         """Return what a run asks for; the first one begins some time ago, as what was stamped then comes in now."""
