@@ -39,6 +39,12 @@ def search(web: Web, archive: str, query: str = EVERYTHING) -> Search:
 
 
 @pytest.fixture
+def web(make_web: Callable[..., Web]) -> Web:
+    """Return a way to the world that is patient: nothing hangs here, and the machine may be busy."""
+    return make_web(idle=timedelta(seconds=10), total=timedelta(seconds=20))
+
+
+@pytest.fixture
 def run(web: Web, clock: Clock, lake: Lake, tmp_path: Path) -> Run:
     """Return what runs a search once."""
 
