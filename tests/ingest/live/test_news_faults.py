@@ -25,7 +25,7 @@ from backsight_ingest.sources.news_gdelt import Gdelt
 from backsight_ingest.sources.news_newsapi import NewsApi
 from backsight_ingest.sources.news_search import Search
 
-PATIENCE, IMPATIENCE = timedelta(seconds=5), timedelta(seconds=0.25)
+PATIENCE, IMPATIENCE = timedelta(seconds=10), timedelta(seconds=0.4)
 """For an answer; the latter where none will come."""
 
 SECRET = "planted-0123456789"
@@ -156,7 +156,7 @@ def test_what_passes_is_waited_for(
     account = run(kind, IMPATIENCE if fault.wire in SLOW else PATIENCE)
     assert (account.status, account.error) == ("ok", None)
     assert said(lake, start).equals(expected)
-    assert len(told) == 2
+    assert len(told) >= 2, "one line for each wait"
     waits = sorted(wait.total_seconds() for wait in clock.waits)[-2:]  # type: ignore[attr-defined]
     assert waits[0] >= (7 if "Retry-After" in fault.headers or fault.retry_date else 0.5)
     assert hides_secrets(lake, told, None)
