@@ -12,11 +12,6 @@ from deltalake import DeltaTable
 AT_ONCE = timedelta(0)
 
 
-@pytest.fixture(params=["folder", "object store"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "a lake") if request.param == "folder" else request.getfixturevalue("s3_root")
-
-
 def grow(root: str, numbers: range) -> DeltaTable:
     """Add a row per commit; version v has the numbers below v."""
     uri = delta.join(root, "t")
@@ -39,13 +34,18 @@ def numbers(rows: pl.LazyFrame | None) -> list[int]:
     return sorted(rows.select("n").collect()["n"])
 
 
-def test_only_what_came_in_is_there(root: str) -> None:
+@pytest.mark.parametrize("where", ["a lake", "object store"])
+def test_only_what_came_in_is_there(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    root = str(tmp_path / where) if where == "a lake" else request.getfixturevalue("s3_root")
     table = grow(root, range(5))
     assert numbers(changes.added(table, at(root, 3))) == [3, 4]
     assert numbers(changes.added(table, table)) == []
+    table.optimize.compact()
+    assert numbers(changes.added(at(root, 6), at(root, 3))) == [3, 4]
 
 
-def test_rows_that_were_put_together_came_in_once(root: str) -> None:
+def test_rows_that_were_put_together_came_in_once(tmp_path: Path) -> None:
+    root = str(tmp_path)
     grow(root, range(10))
     list(maintain(root))
     table = grow(root, range(10, 12))

@@ -251,7 +251,7 @@ def test_writers_meanwhile_lose_nothing(tmp_path: Path) -> None:
     lake = fill(tmp_path)
 
     def write() -> None:
-        for number in range(25):
+        for number in range(10):
             lake.append(POSTS, pl.concat([post(f"new{number}", "a text"), post("gone", SECRET)]), now=NOW)
 
     writer = threading.Thread(target=write)
@@ -260,7 +260,7 @@ def test_writers_meanwhile_lose_nothing(tmp_path: Path) -> None:
         purge(lake, [GONE], by="a test", now=NOW)
     writer.join()
     purge(lake, [GONE], by="a test", now=NOW)
-    assert heights(lake)["posts"] == STAYS["posts"] + 25
+    assert heights(lake)["posts"] == STAYS["posts"] + 10
     assert remains(tmp_path) == []
 
 
@@ -304,7 +304,7 @@ print("through", flush=True)
 
 
 @pytest.mark.parametrize(
-    "step", [0, 1, 2, 5, 8, *(pytest.param(n, marks=pytest.mark.prove) for n in (3, 4, 6, 7, 9, 10, 11))]
+    "step", [0, 5, 8, *(pytest.param(n, marks=pytest.mark.prove) for n in (1, 2, 3, 4, 6, 7, 9, 10, 11))]
 )
 def test_a_purge_that_was_killed_is_made_good_by_the_next(step: int, tmp_path: Path) -> None:
     lake = fill(tmp_path)

@@ -344,11 +344,14 @@ def strictly(
 
 @contextmanager
 def unless_outrun(table: DeltaTable) -> Iterator[None]:
-    """Raise `Outrun` where a commit failed because another came in between."""
+    """Raise `Outrun` where a commit, or reading, failed because another commit came in between.
+
+    Reading fails where a purge took away files at once.
+    """
     version = table.version()
     try:
         yield
-    except CommitFailedError as error:
+    except (CommitFailedError, FileNotFoundError) as error:
         newest = DeltaTable(table.table_uri, storage_options=table._storage_options).version()
         if newest == version:
             raise

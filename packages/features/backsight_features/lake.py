@@ -100,7 +100,8 @@ class Lake:
                 reached = handle.transaction_version(app)
                 if reached is not None and reached >= watermark:
                     return Appended(accepted=0, duplicate=rows.height)
-            new = _news(table, spared(self.root, table, rows), handle, now)
+            with delta.unless_outrun(handle):
+                new = _news(table, spared(self.root, table, rows), handle, now)
             if new.height > 0 or app is not None:
                 stamped = new.with_columns(ingested_at=pl.lit(now, UTC_US))
                 delta.append(

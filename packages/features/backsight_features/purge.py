@@ -200,7 +200,8 @@ def _rid(lake: Lake, rows: _Rows, by: str) -> Purge:
         table = delta.open(uri)
         if table is None:
             return 0
-        found = delta.scan(table).filter(rows.are).select(rows.named_by).collect()
+        with delta.unless_outrun(table):
+            found = delta.scan(table).filter(rows.are).select(rows.named_by).collect()
         properties = {_BY: by}
         if found.is_empty():
             # Whoever looked up what is purged before it was written down may be about to write; he is outrun by this.
