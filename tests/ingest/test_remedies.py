@@ -95,6 +95,8 @@ def test_what_is_stale_says_whether_nobody_asked_or_nothing_came(desk: Any) -> N
     job.missing = {4, 5, 6, 7}
     desk.pull(job, 8.1)
     nothing, later = remedies(status(desk, 8.1), SET)
+    (again, *_) = remedies(status(desk, 99), SET)
+    assert again.command == pull_command(BTC)
     gaps = f"backsight gaps --job {BTC}"
     assert nothing.why == "nothing is there since 2024-05-01 04:00, though asked for until 2024-05-01 08:00"
     assert later.why == "not there yet: 4h; runs ask for it again, from 2024-05-01 09:06 on"

@@ -183,6 +183,7 @@ def test_the_exit_code_tells_a_monitor(run: Any, desk: Any) -> None:
     assert run("--every", "12h").exit_code == 0
     assert run("--job", BTC).exit_code == 0
     assert run("--without", ETH).exit_code == 0
+    assert str(run("--without", "prices:*").exception) == "--without leaves no job"
     assert run("--fail-on", "none").exit_code == 0
     for wrong in (["--fail-on", "stail"], ["--job", "prices:kraken:*"], ["--every", "soon"]):
         assert isinstance(run(*wrong).exception, BadInput)
@@ -223,7 +224,7 @@ def test_scripts_get_all_of_it(run: Any, desk: Any) -> None:
     assert (document["line"]["hole_s"], document["line"]["lost_s"], document["line"]["share"]) == (3600, 0, 0.75)
     assert [each["outcome"] for each in document["runs"]] == ["ok"]
     assert document["waiting"] == []
-    assert document["todo"][0]["command"] == f"backsight gaps --job {BTC}"
+    assert document["todo"][0]["command"] == f"backsight --home {desk.home} gaps --job {BTC}"
 
 
 def test_of_half_a_million_runs_only_the_last_are_kept(desk: Any) -> None:

@@ -111,7 +111,8 @@ def _again(status: Status, environment: Mapping[str, str]) -> str:
 
 def _freshen(status: Status, environment: Mapping[str, str]) -> Remedy:
     line, again = status.line, _again(status, environment)
-    if line is not None and line.filled and line.reached and line.reached > line.filled:
+    # More is missing because it was not there than because nobody asked.
+    if line and line.filled and line.reached and status.behind and 2 * (line.reached - line.filled) > status.behind:
         why = f"nothing is there since {_at(line.filled)}, though asked for until {_at(line.reached)}"
         return Remedy(why=why, command=_line("gaps", "--job", status.job))
     if not status.runs:

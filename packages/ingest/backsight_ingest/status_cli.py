@@ -53,6 +53,7 @@ def status(
       backsight status --fail-on failed,stale,lost --json
     """
     import os
+    from dataclasses import replace
 
     from backsight_features.clocks import utc_now
     from backsight_features.lake import Lake
@@ -67,7 +68,13 @@ def status(
     now = utc_now()
     found = survey(Lake(workspace.lake), now=now, every=duration(every), wanted=chooser(jobs, without))
     _known([each.job for each in found], jobs)
-    todo = {each.job: remedies(each, os.environ) for each in found}
+    program = _program(context)
+    todo = {
+        each.job: [
+            replace(one, command=one.command.replace("backsight", program, 1)) for one in remedies(each, os.environ)
+        ]
+        for each in found
+    }
     if as_json:
         print_json({"at": now, "jobs": [_status_document(each, todo[each.job]) for each in found]})
     else:
@@ -75,11 +82,10 @@ def status(
         for each in found:
             # The worst is enough where many jobs are shown.
             for remedy in todo[each.job] if jobs else todo[each.job][:1]:
-                command = remedy.command.replace("backsight", _program(context), 1)
-                click.echo(f"\n{each.job}: {_shown(remedy.why)}\n  {command}")
+                click.echo(f"\n{each.job}: {_shown(remedy.why)}\n  {remedy.command}")
     wrong = [each for each in found if alarms & set(each.findings)]
     if not found:
-        raise NeedsAttention(f"nothing was ever pulled into {workspace.lake}")
+        raise NeedsAttention("--without leaves no job" if without else f"nothing was ever pulled into {workspace.lake}")
     if wrong:
         named = ", ".join(f"{each.job} ({each.state})" for each in wrong[:_FEW])
         more = f" and {len(wrong) - _FEW} more" if len(wrong) > _FEW else ""
