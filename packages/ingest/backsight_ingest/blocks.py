@@ -14,7 +14,7 @@ import polars as pl
 from backsight_ingest.files import Member
 from backsight_ingest.layout import Format
 
-BLOCK_BYTES: Final = 4 * 2**20
+BLOCK_BYTES: Final = 2 * 2**20
 """About as much is read at a time."""
 
 SURROGATE: Final = re.compile("[\ud800-\udfff]")

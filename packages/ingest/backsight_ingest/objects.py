@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ LARGEST_DOCUMENT: Final = 512 * 2**20
 """Bytes of a JSON document, which is read as a whole."""
 
 _ROWS_PER_BLOCK: Final = 4_000
+_TEXT_OR_NONE: Final = frozenset({str, type(None)})
 
 
 def json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | Block]:
@@ -229,19 +231,18 @@ def _decoded(lines: bytes, fields: _Fields, decoder: msgspec.json.Decoder[Any]) 
         return None
     if len(found) != len(ends) + 1:
         return None
-    values = dict(zip(fields.roots, zip(*map(msgspec.structs.astuple, found), strict=True), strict=False))
+    values = {name: [*map(attrgetter(f"read_{number}"), found)] for number, name in enumerate(fields.roots)}
     rows = pl.DataFrame([_column(name, path, values[path[0]]) for name, path in fields.paths.items()])
     return Block(rows=rows, offsets=np.arange(len(found)), broken=[])
 
 
-def _column(name: str, path: Sequence[str], values: Sequence[Any]) -> pl.Series:
+def _column(name: str, path: Sequence[str], values: list[Any]) -> pl.Series:
     for key in path[1:]:
         values = [value.get(key) if type(value) is dict else None for value in values]
-    try:
+    if {*map(type, values)} <= _TEXT_OR_NONE:
         return pl.Series(name, values, dtype=pl.String)
-    except TypeError:
-        texts = [value if value is None or type(value) is str else _scalar(value) for value in values]
-        return pl.Series(name, texts, dtype=pl.String)
+    texts = [value if type(value) in _TEXT_OR_NONE else _scalar(value) for value in values]
+    return pl.Series(name, texts, dtype=pl.String)
 
 
 def _parsed(lines: bytes, fields: _Fields, encoding: str) -> Block:
