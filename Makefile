@@ -53,8 +53,9 @@ journey: .venv/ready
 	$(BACKSIGHT) publish --service forecast_1h --length 48 --at 2022-08-20T01:01:00Z
 	$(BACKSIGHT) forecast BTC-USD --at 2022-08-20T01:01:00Z
 
+# Two at a time; the tests of a file stay together, as they share what is dear to make.
 test: .venv/ready
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 check: .venv/ready
 	$(PY) -m ruff check
