@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def opened(lake: Lake, version: int | None = None) -> DeltaTable:
     return table
 
 
-def keep(lake: Lake, retention: timedelta = delta.KEPT) -> Maintained:
+def keep(lake: Lake, retention: timedelta | None = None) -> Maintained:
     (done,) = maintain(lake.root, retention=retention)
     assert done.table == BARS.name
     return done
@@ -152,6 +153,20 @@ def test_a_longer_retention_is_kept_by_the_table(tmp_path: Path) -> None:
     )
     keep(lake, timedelta(days=30))
     assert opened(lake).version() == version
+
+
+@pytest.mark.parametrize(("commits", "days", "kept"), [(701, 1, 1), (699, 1, 7), (750, 2, 7), (9, 0, 7)])
+def test_of_a_table_with_a_commit_a_minute_a_day_is_kept(commits: int, days: int, kept: int, tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    fill(lake, range(1))
+    table = opened(lake)
+    path = tmp_path / "bars" / "_delta_log"
+    first = int(table.history(1)[0]["timestamp"])
+    for version in range(2, commits):
+        told = {"commitInfo": {"timestamp": first + version * days * 86_400_000 // (commits - 1), "operation": "WRITE"}}
+        (path / f"{version:020d}.json").write_text(json.dumps(told))
+    keep(lake)
+    assert opened(lake).metadata().configuration["delta.logRetentionDuration"] == f"interval {kept * 86_400} seconds"
 
 
 def test_a_lake_that_nobody_keeps_makes_checkpoints(tmp_path: Path) -> None:
@@ -296,29 +311,29 @@ def test_a_run_that_was_killed_is_made_good_by_the_next(step: int, tmp_path: Pat
 
 @pytest.mark.prove
 def test_a_lake_outlives_any_kill_of_its_writers_and_its_maintenance(tmp_path: Path) -> None:
-    import random
-
     script = (
         "import sys; sys.path.insert(0, sys.argv[2]); from test_maintenance import *\n"
         "lake = Lake(sys.argv[1])\n"
         "reached = lake.watermark(BARS, 'job')\n"
+        "print('ready', flush=True)\n"
         "for number in range(0 if reached is None else reached + 1, 10_000):\n"
         "    fill(lake, range(number, number + 1))\n"
         "    if number % 10 == 9: keep(lake, AT_ONCE)\n"
     )
-    lake = Lake(tmp_path)
+    lake, rng = Lake(tmp_path), random.Random(7)
+    reached = -1
     for _ in range(100):
         command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
-        with subprocess.Popen(command) as process:
-            # A start takes about a second; then the kill comes anywhere.
-            time.sleep(random.uniform(1.0, 3.0))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=rng.uniform(0, 0.8))
             process.kill()
-        reached = lake.watermark(BARS, "job")
-        if reached is not None:
-            assert closes(lake) == [float(number + 1) for number in range(reached + 1)]
-    assert reached is not None
+        mark = lake.watermark(BARS, "job")
+        reached = reached if mark is None else max(reached, mark)
+        assert closes(lake) == [float(number + 1) for number in range(reached + 1)]
     assert reached > 100
     keep(lake, AT_ONCE)
     keep(lake, AT_ONCE)
     assert len(data(lake)) == len(delta.paths(opened(lake)))
-    print(f"{reached + 1} commits, 100 kills, none lost, none doubled")
+    print(f"{reached + 1} commits, 100 kills: none lost, none doubled")

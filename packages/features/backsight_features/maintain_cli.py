@@ -10,14 +10,12 @@ from backsight_features.workspace import Workspace
 @click.option(
     "--retention-days",
     type=click.IntRange(min=1),
-    default=7,
-    show_default=True,
-    help="How long older versions of the tables can be read.",
+    help="How long older versions of the tables can be read: 7, and 1 of those with a commit a minute, if left out.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @JSON
 @click.pass_obj
-def maintain(workspace: Workspace, retention_days: int, dry_run: bool, as_json: bool) -> None:
+def maintain(workspace: Workspace, retention_days: int | None, dry_run: bool, as_json: bool) -> None:
     """Keep the lake fast: compact, checkpoint and clean up its tables.
 
     Jobs may read and write meanwhile, and no fact, watermark or feature changes. A run that was killed, or outrun by
@@ -25,7 +23,7 @@ def maintain(workspace: Workspace, retention_days: int, dry_run: bool, as_json: 
 
     \b
       backsight maintain
-      backsight maintain --retention-days 2   # where jobs commit every minute
+      backsight maintain --retention-days 30
     """
     import json
     from dataclasses import asdict
@@ -34,7 +32,8 @@ def maintain(workspace: Workspace, retention_days: int, dry_run: bool, as_json: 
     from backsight_features.maintenance import maintain as keep
 
     done = []
-    for one in keep(workspace.lake, retention=timedelta(days=retention_days), dry_run=dry_run):
+    retention = None if retention_days is None else timedelta(days=retention_days)
+    for one in keep(workspace.lake, retention=retention, dry_run=dry_run):
         done.append(asdict(one))
         if as_json:
             continue

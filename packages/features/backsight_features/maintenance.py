@@ -4,10 +4,11 @@ Every step is one commit, or removes what no version of the last days needs. So 
 while others read and write.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from deltalake.exceptions import TableNotFoundError
 from pyarrow.fs import FileSelector, FileType
 
 from backsight_features import delta
+from backsight_features.clocks import from_us
 
 _FEWEST_GATHERED: Final = 8
 """Small files in one folder that are worth their rewriting."""
@@ -25,6 +27,10 @@ _MOST_SMALL_FILES: Final = 64
 """Small files in a table that are worth it in the middle of a build."""
 
 _HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+
+_BUSY: Final = 700
+"""Commits a day; each open and each commit lists all that are kept, so of so many a day's are enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +68,17 @@ class Maintained:
     left: str = ""
 
 
-def maintain(root: str | Path, *, retention: timedelta = delta.KEPT, dry_run: bool = False) -> Iterator[Maintained]:
+def maintain(root: str | Path, *, retention: timedelta | None = None, dry_run: bool = False) -> Iterator[Maintained]:
     """Compact, checkpoint and clean up each Delta table in a folder.
 
     Parameters
     ----------
     root : str or Path
         Of a lake or of feature tables: a folder or a URL.
-    retention : timedelta
+    retention : timedelta, optional
         How long a version of a table can be read after it was replaced, in hours. No job may take longer: its files
-        would count as left behind before it commits them.
+        would count as left behind before it commits them. If left out, a week; a day where commits come so fast that
+        their mere number slows the next one down.
     dry_run : bool
         Only say what would be done.
 
@@ -83,7 +90,8 @@ def maintain(root: str | Path, *, retention: timedelta = delta.KEPT, dry_run: bo
     for name in _folders(root):
         table = delta.open(delta.join(root, name))
         if table is not None:
-            yield _planned(name, table, retention) if dry_run else _maintained(name, table, retention)
+            kept = _retention(table) if retention is None else retention
+            yield _planned(name, table, kept) if dry_run else _maintained(name, table, kept)
 
 
 def gather(table: DeltaTable, *, metadata: Mapping[str, str]) -> None:
@@ -107,6 +115,18 @@ def _folders(root: str | Path) -> list[str]:
     except TableNotFoundError:  # delta-rs' word for a folder that does not exist
         return []
     return sorted(info.path for info in found if info.type == FileType.Directory)
+
+
+def _retention(table: DeltaTable) -> timedelta:
+    commits = sorted(path for path in _log(table) if path.endswith(".json"))
+    place = delta.filesystem(table.table_uri, table._storage_options)
+    first, last = (_committed_at(place.open_input_stream(path).read()) for path in (commits[0], commits[-1]))
+    return _DAY if len(commits) * _DAY > _BUSY * max(last - first, _DAY) else delta.KEPT
+
+
+def _committed_at(commit: bytes) -> datetime:
+    told = pl.read_ndjson(io.BytesIO(commit), schema={"commitInfo": pl.Struct({"timestamp": pl.Int64})})
+    return from_us(told["commitInfo"].struct["timestamp"].drop_nulls()[0] * 1000)
 
 
 def _maintained(
