@@ -55,7 +55,7 @@ journey: .venv/ready
 
 # Two at a time; the tests of a file stay together, as they share what is dear to make.
 test: .venv/ready
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	$(PY) -m ruff check

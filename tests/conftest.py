@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features.clocks import UTC_US, to_us
-from backsight_features.schemas import BARS, FACTS, MACRO, NEWS, POSTS, SCORES, Table
+from backsight_features.schemas import BARS, BOOKS, FACTS, MACRO, NEWS, POSTS, SCORES, Table
 from backsight_features.texts import compose, text_id
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -145,7 +145,28 @@ def make_world(seed: int, hours: int = 400) -> dict[str, pl.DataFrame]:
             "available_at": ids["available_at"],
         },
     )
-    return {**texts, "bars": bars, "scores": scores, "macro": make_macro(seed, hours)}
+    return {**texts, "bars": bars, "books": make_books(seed, hours), "scores": scores, "macro": make_macro(seed, hours)}
+
+
+def make_books(seed: int, hours: int) -> pl.DataFrame:
+    """Return a look at the order book every hour."""
+    rng = np.random.default_rng(seed + 2)
+    middle = 100 * np.exp(np.cumsum(rng.normal(scale=0.01, size=hours)))
+    at = to_us(START) + np.arange(hours) * (HOUR // timedelta(microseconds=1))
+    sizes = {name: rng.lognormal(size=hours) for name in ("bid_size", "ask_size", "bid_depth", "ask_depth")}
+    return as_table(
+        BOOKS,
+        {
+            "venue": ["v"] * hours,
+            "symbol": ["BTC-USD"] * hours,
+            "bid": middle * 0.9999,
+            "ask": middle * 1.0001,
+            **sizes,
+            "reach_bp": [50.0] * hours,
+            "observed_at": at,
+            "available_at": at,
+        },
+    )
 
 
 def make_macro(seed: int, hours: int) -> pl.DataFrame:
@@ -241,6 +262,11 @@ def seen(
         for name in before.columns:
             if not before[name].equals(after[name], null_equal=True, check_dtypes=True):
                 yield at, name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the journey first: it takes longest, and nobody should be left waiting for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_journey.py")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """The tables of the lake: their columns, keys and the rules that a row has to keep.
 
 Kinds of facts are ``bars``, ``books``, ``posts``, ``news``, ``reactions``, ``scores`` and ``macro``. Beside them the
-lake keeps ``links`` (which news tell the same), ``quarantine`` (rows that broke a rule), ``resolutions`` (what became of
-them), ``runs`` (the accounts) and ``coverage`` (what was asked for).
+lake keeps ``links`` (which news tell the same), ``quarantine`` (rows that broke a rule), ``resolutions`` (what became
+of them), ``runs`` (the accounts) and ``coverage`` (what was asked for).
 """
 
 from collections.abc import Mapping

@@ -102,8 +102,7 @@ def news(seed: int, written: Written) -> File:
         lines,
         {
             "line cut short": (3, lambda line: line[: line.index(";", 20)]),
-            "date is no date": (3, lambda line: _cell(line, 0, "yesterday", ";")),
-            "date is empty": (2, lambda line: _cell(line, 0, "", ";")),
+            "date is no date": (5, lambda line: _cell(line, 0, "yesterday", ";")),
             "neither title nor text": (2, lambda line: _cell(_cell(line, 4, "", ";"), 5, "", ";")),
         },
         repeats=len(lines) // 120,
