@@ -30,6 +30,7 @@ def pull() -> None:
 
     \b
       backsight pull dump --layout binance-1h BTCUSDT_1h.csv.gz
+      backsight pull prices --exchange binance --symbol BTC/USDT
     """
 
 
