@@ -4,7 +4,9 @@
 what is bad, compares with what is stored and commits; a second pull of the same file has nothing to do. `posts`: Reddit
 submissions of 45 fields, JSON lines in zst; msgspec decodes the seven fields that are read, and nothing is written.
 
-Usage: python benchmarks/ingest.py [csv|posts ...] [--rows 5000000] [--posts 500000] [--rounds 3]
+`lake`: appends, replays and a commit a minute beside bare `write_deltalake`; see lake.py.
+
+Usage: python benchmarks/ingest.py [csv|posts|lake ...] [--rows 5000000] [--posts 500000] [--rounds 3]
 """
 
 import argparse
@@ -217,7 +219,7 @@ def compare(name: str, folder: Path, rows: int, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="SECTION", help=f"{' or '.join(SECTIONS)}; all if none is named")
+    parser.add_argument("what", nargs="*", metavar="SECTION", help="csv, posts or lake; all if none is named")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--posts", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -226,9 +228,13 @@ def main() -> None:
     if chosen.one:
         one(chosen.one[0], chosen.one[1], Path(chosen.one[2]))
         return
-    if unknown := [name for name in chosen.what if name not in SECTIONS]:
-        parser.error(f"no section {unknown[0]}; there is {' and '.join(SECTIONS)}")
-    for name in chosen.what or SECTIONS:
+    names = (*SECTIONS, "lake")
+    if unknown := [name for name in chosen.what if name not in names]:
+        parser.error(f"no section {unknown[0]}; there is {', '.join(names)}")
+    for name in chosen.what or names:
+        if name == "lake":
+            subprocess.run([sys.executable, str(Path(__file__).with_name("lake.py"))], check=True)
+            continue
         with tempfile.TemporaryDirectory() as folder:
             compare(name, Path(folder), chosen.posts if name == "posts" else chosen.rows, chosen.rounds)
 
