@@ -230,11 +230,11 @@ def test_tables_on_an_object_store_are_built_as_in_a_folder(tmp_path: Path, s3_r
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 8))])
 def test_a_lake_that_is_kept_between_builds_has_no_other_facts(seed: int, tmp_path: Path, world: Callable) -> None:
     rng = np.random.default_rng(seed)
-    facts = world(seed, hours=250)
+    facts = world(seed, hours=180)
     append(tmp_path, {"bars": facts["bars"][:1], "scores": facts["scores"][:1]})
     make(tmp_path)
     gathered = 0
-    for day, batch in enumerate(dealt(facts, 16, rng, disorder=0.05)):
+    for day, batch in enumerate(dealt(facts, 12, rng, disorder=0.05)):
         append(tmp_path, batch, day)
         if day % 8 == 7:
             # Files that came in since the last build are put together with those from before.
@@ -242,7 +242,7 @@ def test_a_lake_that_is_kept_between_builds_has_no_other_facts(seed: int, tmp_pa
         if rng.random() < 0.15:
             assert reasons(make(tmp_path)) <= {"no new facts", "new facts", "late facts"}
     make(tmp_path)
-    assert gathered > 16
+    assert gathered > 12
     list(maintain(tmp_path / "lake"))
     assert {one.why for one in make(tmp_path)} == {"no new facts"}
     assert_whole(tmp_path)
