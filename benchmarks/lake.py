@@ -186,10 +186,11 @@ def minutes(folder: Path, commits: int, kept: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", choices=WHAT, default=WHAT)
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(WHAT)}; all if none is named")
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--commits", type=int, default=300)
     chosen = parser.parse_args()
+    chosen.what = chosen.what or WHAT
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "append" in chosen.what:
