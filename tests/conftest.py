@@ -22,7 +22,7 @@ import polars as pl
 import pytest
 from backsight_features.clocks import UTC_US, to_us
 from backsight_features.schemas import BARS, BOOKS, FACTS, MACRO, NEWS, POSTS, SCORES, Table
-from backsight_features.texts import compose, text_id
+from backsight_features.texts import normalise, text_id
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -122,9 +122,10 @@ def make_world(seed: int, hours: int = 400) -> dict[str, pl.DataFrame]:
             text=pl.lit("edited"), available_at=pl.col("available_at") + timedelta(hours=9)
         )
         texts[table.name] = pl.concat([frame, edited])
+    said = pl.concat(texts.values(), how="diagonal")
     ids = (
-        pl.concat(texts.values(), how="diagonal")
-        .select("available_at", text_id=text_id(compose(pl.col("title"), pl.col("text"))))
+        pl.concat(said.select("available_at", text=name) for name in ("title", "text"))
+        .select("available_at", text_id=text_id(normalise(pl.col("text"))))
         .drop_nulls()
         .group_by("text_id")
         .agg(pl.col("available_at").min())

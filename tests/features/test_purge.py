@@ -18,7 +18,7 @@ from backsight_features.maintenance import maintain
 from backsight_features.purge import Purge, purge
 from backsight_features.purged import PURGED, Post
 from backsight_features.schemas import FACTS, NEWS, POSTS, QUARANTINE, REACTIONS, SCORES, Table
-from backsight_features.texts import compose, text_id
+from backsight_features.texts import normalise, text_id
 from click.testing import CliRunner
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
@@ -52,8 +52,7 @@ def broken(row: int, original: str, kind: str = "posts") -> pl.DataFrame:
 
 
 def scores(*texts: str) -> pl.DataFrame:
-    said = pl.DataFrame({"title": "t", "text": texts})
-    ids = said.select(text_id(compose(pl.col("title"), pl.col("text")))).to_series()
+    ids = pl.DataFrame({"text": texts}).select(text_id(normalise(pl.col("text")))).to_series()
     chances = {"p_positive": 0.5, "p_negative": 0.25, "p_neutral": 0.25}
     return frame(SCORES, *({"text_id": id, "scorer": "s", "revision": "1", **chances} for id in ids))
 

@@ -17,6 +17,7 @@ from backsight_features.schemas import NEWS, POSTS, SCORES
 from backsight_features.sights import Texts, first_sights, identified
 from backsight_features.snapshot import Snapshot
 from backsight_features.text import FEATURES, Scorer, affected, choose_scorer, features, text
+from backsight_features.texts import text_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def sights(*rows: tuple[float, float, float | None]) -> pl.DataFrame:
     """Return first sights from (hour said, hour known, sentiment)."""
     return pl.DataFrame(
         {
-            "text_id": [f"{i:04}" for i in range(len(rows))],
+            "words_id": [f"{i:04}" for i in range(len(rows))],
             "said_at": hours(*(said for said, _, _ in rows)),
             "known_at": hours(*(known for _, known, _ in rows)),
             "scored_at": pl.Series(
@@ -255,18 +256,31 @@ def test_a_text_counts_once_by_first_sight(rows_of: Callable) -> None:
     )
     assert [(known - T0) / HOUR for known in found["known_at"]] == [1, 2.5, 4, 4]
     assert found["said_at"].unique().to_list() == [T0]
-    assert found["text_id"].is_null().to_list() == [False, False, True, True]
+    assert found["words_id"].is_null().to_list() == [False, False, True, True]
 
 
 def test_a_score_counts_once_both_are_known(rows_of: Callable) -> None:
     versions = stored(rows_of, ("a", 0, 1, "one", None), ("b", 0, 5, "two", None), ("c", 0, 2, "three", None))
-    ids = seen_once(versions, scores(rows_of, pl.Series([], dtype=pl.String), hours()))["text_id"]
+    ids = seen_once(versions, scores(rows_of, pl.Series([], dtype=pl.String), hours()))["words_id"]
     one, three, two = ids
     found = seen_once(versions, scores(rows_of, pl.Series([one, two]), hours(3, 3)))
-    assert found.select("text_id", "scored_at", "sentiment", "negative").rows() == [
+    assert found.select("words_id", "scored_at", "sentiment", "negative").rows() == [
         (one, T0 + 3 * HOUR, pytest.approx(0.6), False),
         (three, None, None, None),
         (two, T0 + 5 * HOUR, pytest.approx(0.6), False),
+    ]
+
+
+def test_title_and_body_count_alike_as_far_as_they_are_scored(rows_of: Callable) -> None:
+    versions = stored(rows_of, ("a", 0, 1, "up", "down. down"), ("b", 0, 2, "down. down", None), ("c", 0, 3, "up", "-"))
+    up, down = pl.Series(["up", "down. down"]).to_frame("text").select(text_id(pl.col("text"))).to_series()
+    judged = scores(rows_of, pl.Series([up, down]), hours(4, 5)).with_columns(
+        p_positive=pl.Series([0.7, 0.2]), p_negative=pl.Series([0.1, 0.7]), p_neutral=pl.Series([0.2, 0.1])
+    )
+    assert seen_once(versions, judged).select("scored_at", "sentiment", "negative").rows() == [
+        (T0 + 5 * HOUR, pytest.approx(0.05), False),
+        (T0 + 5 * HOUR, pytest.approx(-0.5), True),
+        (T0 + 4 * HOUR, pytest.approx(0.6), False),
     ]
 
 

@@ -425,7 +425,7 @@ def test_an_input_that_breaks_jobs(tmp_path: Path, case: Case) -> None:
         assert reason in found["reason"]
         assert found["original"]
     if case.scored is not None:
-        said = facts.select(normalise(compose(pl.col("title"), pl.col("text")))).to_series()
+        said = facts.select(compose(normalise(pl.col("title")), normalise(pl.col("text")))).to_series()
         assert said.to_list() == case.scored
 
 

@@ -19,7 +19,7 @@ from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
 from backsight_features.purged import PURGED, Post
 from backsight_features.schemas import NEWS, POSTS, QUARANTINE, REACTIONS, SCORES, Table
-from backsight_features.texts import compose, text_id
+from backsight_features.texts import normalise, text_id
 
 _BY: Final = "backsight.purged_by"
 
@@ -163,13 +163,18 @@ def _about(posts: Sequence[Post]) -> list[_Rows]:
 
 
 def _scores(lake: Lake, posts: Sequence[Post]) -> _Rows:
-    said = text_id(compose(pl.col("title"), pl.col("text"))).alias("text_id")
-    own = lake.scan(POSTS).filter(_named(posts)).select(said).unique().drop_nulls().collect()["text_id"]
+    own = _texts(lake.scan(POSTS).filter(_named(posts))).unique().collect()["text_id"]
     if own.len():
-        others = pl.concat([lake.scan(NEWS).select(said), lake.scan(POSTS).filter(~_named(posts)).select(said)])
+        others = _texts(pl.concat([lake.scan(NEWS), lake.scan(POSTS).filter(~_named(posts))], how="diagonal"))
         kept = others.filter(pl.col("text_id").is_in(own.implode())).unique().collect(engine="streaming")["text_id"]
         own = own.filter(~own.is_in(kept.implode()))
     return _Rows(table=SCORES, are=pl.col("text_id").is_in(own.implode()), named_by=("text_id",))
+
+
+def _texts(facts: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the ``text_id`` of every title and every body."""
+    said = pl.concat([facts.select(text=name) for name in ("title", "text")])
+    return said.select(text_id(normalise(pl.col("text"))).alias("text_id")).drop_nulls()
 
 
 def _ledger(lake: Lake, posts: Sequence[Post], by: str) -> pl.DataFrame:

@@ -217,6 +217,8 @@ REACTIONS: Final = Table(
 """Votes and comments of a post as counted at ``observed_at``: never known at the post's creation."""
 
 _PROBABILITIES: Final = ("p_positive", "p_negative", "p_neutral")
+_SHARES: Final = ("share_positive", "share_negative")
+_TONES: Final = ("tone_least", "tone_most")
 
 SCORES: Final = Table(
     name="scores",
@@ -224,14 +226,21 @@ SCORES: Final = Table(
         "text_id": pl.String(),
         "scorer": pl.String(),
         "revision": pl.String(),
-        **{name: pl.Float64() for name in _PROBABILITIES},
+        **{name: pl.Float64() for name in (*_PROBABILITIES, *_TONES, *_SHARES)},
+        "sentences": pl.Int64(),
+        "unread": pl.Int64(),
         **CLOCKS,
     },
     key=("text_id", "scorer", "revision"),
-    content=_PROBABILITIES,
+    content=(*_PROBABILITIES, *_TONES, *_SHARES, "sentences", "unread"),
     identity="sighting",
     rules=(
-        *(Rule(holds=pl.col(n).is_between(0.0, 1.0), reason=f"{n} must lie in [0, 1]") for n in _PROBABILITIES),
+        *(
+            Rule(holds=pl.col(n).is_between(0.0, 1.0), reason=f"{n} must lie in [0, 1]")
+            for n in (*_PROBABILITIES, *_SHARES)
+        ),
+        *(Rule(holds=pl.col(n).is_between(-1.0, 1.0), reason=f"{n} must lie in [-1, 1]") for n in _TONES),
+        Rule(holds=(pl.col("sentences") > 0) & (pl.col("unread") >= 0), reason="a sentence must have been read"),
         Rule(
             holds=(pl.sum_horizontal(_PROBABILITIES) - 1.0).abs() < 1e-3,
             reason="the three probabilities must add up to 1",
@@ -239,7 +248,11 @@ SCORES: Final = Table(
         KNOWN_AFTER,
     ),
 )
-"""A scorer's verdict on a text. Both clocks are the text's first sight: a pinned model is a fixed function of it."""
+"""A scorer's verdict on a title or a body. Both clocks are the text's first sight: a pinned model is a fixed function.
+
+The probabilities are the means over the sentences that were read, the tones the least and the most of
+p_positive - p_negative, the shares those of sentences whose p_positive, or p_negative, is the largest; ``unread`` are
+the sentences beyond those."""
 
 BOOKS: Final = Table(
     name="books",

@@ -12,7 +12,7 @@ import polars as pl
 
 from backsight_features.clocks import UTC_US
 from backsight_features.schemas import NEWS, POSTS, Table
-from backsight_features.texts import compose, text_id
+from backsight_features.texts import compose, normalise, text_id
 
 SOURCES: Final[Mapping[str, Table]] = {"news": NEWS, "reddit": POSTS}
 """Where the texts of each source are stored: articles, or the posts of that site."""
@@ -24,10 +24,16 @@ VERSIONS: Final = pl.Schema(
         "observed_at": UTC_US,
         "available_at": UTC_US,
         "ingested_at": UTC_US,
-        "text_id": pl.String(),
+        "words_id": pl.String(),
+        "title_id": pl.String(),
+        "body_id": pl.String(),
     }
 )
-"""A stored version of a text; ``key`` is the same for all versions of one, ``text_id`` for the same words."""
+"""A stored version of a text; ``key`` is the same for all versions of one, ``words_id`` for the same words.
+
+``title_id`` and ``body_id`` are the texts that are scored; null where there is none."""
+
+_PARTS: Final = ("title_id", "body_id")
 
 
 def identified(facts: pl.LazyFrame, source: str) -> pl.LazyFrame:
@@ -41,14 +47,23 @@ def identified(facts: pl.LazyFrame, source: str) -> pl.LazyFrame:
         Which.
     """
     own = facts if source == "news" else facts.filter(pl.col("site") == source)
-    return own.select(
-        "observed_at",
-        "available_at",
-        "ingested_at",
-        source=pl.lit(source),
-        key=pl.concat_str(SOURCES[source].key, separator="\x1f"),
-        text_id=text_id(compose(pl.col("title"), pl.col("text"))),
-    ).select(VERSIONS.names())
+    return (
+        own.select(
+            "observed_at",
+            "available_at",
+            "ingested_at",
+            source=pl.lit(source),
+            key=pl.concat_str(SOURCES[source].key, separator="\x1f"),
+            title=normalise(pl.col("title")),
+            body=normalise(pl.col("text")),
+        )
+        .with_columns(
+            words_id=text_id(compose(pl.col("title"), pl.col("body"))),
+            title_id=text_id(pl.col("title")),
+            body_id=text_id(pl.col("body")),
+        )
+        .select(VERSIONS.names())
+    )
 
 
 def first_sights(versions: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
@@ -65,37 +80,50 @@ def first_sights(versions: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
     Returns
     -------
     pl.LazyFrame
-        Ascending by ``known_at``: ``text_id`` (null where nothing was left to read), ``said_at``, ``known_at``;
-        and null where there is no score: ``scored_at`` (when text and score were both known), ``sentiment``
-        (p_positive - p_negative) and ``negative`` (whether p_negative is the largest).
+        Ascending by ``known_at``: ``words_id`` (null where nothing was left to read), ``said_at``, ``known_at``;
+        and null where neither title nor body has a score: ``scored_at`` (when text and scores were known),
+        ``sentiment`` (p_positive - p_negative) and ``negative`` (whether p_negative is the largest), both of the
+        mean of title and body, as far as they are scored.
     """
     first = (
-        versions.sort("available_at", "ingested_at", "observed_at", "text_id")
+        versions.sort("available_at", "ingested_at", "observed_at", "words_id")
         .unique("key", keep="first", maintain_order=True)
-        .sort("available_at", "observed_at", "text_id", "key")
+        .sort("available_at", "observed_at", "words_id", "key")
     )
     # Texts without words cannot repeat each other's.
-    once = first.filter(pl.col("text_id").is_null() | pl.col("text_id").is_first_distinct())
-    judged = (
-        scores.join(once, on="text_id", how="semi")
-        .sort("available_at", "ingested_at", "p_positive", "p_negative", "p_neutral")
-        .unique("text_id", keep="first", maintain_order=True)
-        .select(
-            "text_id",
-            judged_at="available_at",
-            sentiment=pl.col("p_positive") - pl.col("p_negative"),
-            negative=pl.col("p_negative") > pl.max_horizontal("p_positive", "p_neutral"),
-        )
-    )
+    once = first.filter(pl.col("words_id").is_null() | pl.col("words_id").is_first_distinct())
     known = pl.col("available_at")
-    return once.join(judged, on="text_id", how="left", maintain_order="left").select(
-        "text_id",
+    return once.join(_judged(once, scores), on="key", how="left", maintain_order="left").select(
+        "words_id",
         said_at=pl.min_horizontal("observed_at", known),
         known_at=known,
         # max_horizontal would skip the null of a missing score.
         scored_at=pl.when(pl.col("judged_at").is_not_null()).then(pl.max_horizontal("judged_at", known)),
         sentiment="sentiment",
         negative="negative",
+    )
+
+
+def _judged(once: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Return when the texts of each ``key`` had been scored, and what was said of them; no row where nothing was."""
+    parts = once.select("key", *_PARTS).unpivot(_PARTS, index="key", value_name="text_id").drop_nulls("text_id")
+    each = (
+        scores.join(parts, on="text_id", how="semi")
+        .sort("available_at", "ingested_at", "p_positive", "p_negative", "p_neutral")
+        .unique("text_id", keep="first", maintain_order=True)
+    )
+    return (
+        parts.join(each, on="text_id")
+        # Sums of floats depend on their order.
+        .sort("key", "variable")
+        .group_by("key", maintain_order=True)
+        .agg(pl.col("available_at").max().alias("judged_at"), pl.mean("p_positive", "p_negative", "p_neutral"))
+        .select(
+            "key",
+            "judged_at",
+            sentiment=pl.col("p_positive") - pl.col("p_negative"),
+            negative=pl.col("p_negative") > pl.max_horizontal("p_positive", "p_neutral"),
+        )
     )
 
 
@@ -148,12 +176,13 @@ class Texts:
         return first_sights(own.lazy(), self.scores).collect(), first_sights(old.lazy(), before).collect()
 
     def _holding(self, versions: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
-        """Return versions, and those of the texts that were judged."""
-        return pl.concat([versions, self.versions.join(judged, on="text_id", how="semi")])
+        """Return versions, and those whose title or body was judged."""
+        ids = judged["text_id"].implode()
+        return pl.concat([versions, self.versions.filter(pl.any_horizontal(pl.col(*_PARTS).is_in(ids)))])
 
     def _concerning(self, touched: pl.DataFrame) -> pl.DataFrame:
         """Return what decides which of some are first sights: of their keys, and of keys with the same words."""
         own = self.versions.join(touched, on="key", how="semi")
-        repeating = self.versions.join(own, on="text_id", how="semi")
+        repeating = self.versions.join(own, on="words_id", how="semi")
         keys = pl.concat([own.select("key"), repeating.select("key")]).unique()
         return self.versions.join(keys, on="key", how="semi")

@@ -157,7 +157,7 @@ def affected(new: pl.DataFrame, before: pl.DataFrame, step: timedelta) -> list[S
     reach = (HORIZON + bucket_length(step)) // timedelta(microseconds=1)
     spans = []
     # A text counts from when it was known, its score from when it was scored.
-    for begins, told in (("known_at", ["said_at"]), ("scored_at", ["text_id", "said_at", "sentiment", "negative"])):
+    for begins, told in (("known_at", ["said_at"]), ("scored_at", ["words_id", "said_at", "sentiment", "negative"])):
         with_, without = (
             texts.filter(pl.col(begins).is_not_null()).group_by(begins, *told).len() for texts in (new, before)
         )
@@ -198,7 +198,7 @@ def text(texts: pl.DataFrame, source: str, at: pl.Series, step: timedelta) -> pl
     read_lately = _count(known, known + HORIZON // timedelta(microseconds=1), instants) > 0
     day = _DAY // timedelta(microseconds=1)
 
-    scored = texts.filter(pl.col("scored_at").is_not_null()).sort("scored_at", "said_at", "text_id")
+    scored = texts.filter(pl.col("scored_at").is_not_null()).sort("scored_at", "said_at", "words_id")
     seen = scored["scored_at"].dt.epoch("us").to_numpy()
     told = scored["said_at"].dt.epoch("us").to_numpy()
     sentiment = scored["sentiment"].to_numpy()

@@ -1,4 +1,7 @@
-"""What a text says and which text it is: composing, normalising and identifying, as polars expressions."""
+"""What a text says and which text it is: normalising, composing and identifying, as polars expressions.
+
+A text is a title or a body: each is scored for itself, and one that is said again elsewhere is the same text.
+"""
 
 import hashlib
 import html
@@ -16,44 +19,23 @@ _MOJIBAKE = (
 )
 """What the first two bytes of a letter in UTF-8 look like when they are taken for Latin-1 or Windows-1252."""
 
+_PARAGRAPH = "\x02"
+"""Stands for the end of a paragraph while white space is put together; no text has it any more by then."""
+
 _URL = r"(?i)\b(?:https?://|www\.)[^\s<>\[\]()\"']+"
-
-
-def compose(title: pl.Expr, text: pl.Expr) -> pl.Expr:
-    r"""Join title and text, as ``title + "\n" + text`` where both exist.
-
-    Parameters
-    ----------
-    title, text : pl.Expr of String
-        Raw; a removed one (see `REMOVED`) or a blank one counts as null.
-
-    Returns
-    -------
-    pl.Expr of String
-        Null where both are null.
-
-    Examples
-    --------
-    >>> frame = pl.DataFrame({"title": ["Up", "Up", None], "text": ["again", "[removed]", None]})
-    >>> frame.select(compose(pl.col("title"), pl.col("text"))).to_series().to_list()
-    ['Up\nagain', 'Up', None]
-    """
-    head, body = _present(title), _present(text)
-    both = pl.concat_str([head, body], separator="\n", ignore_nulls=True)
-    return pl.when(head.is_not_null() | body.is_not_null()).then(both).otherwise(None)
 
 
 def normalise(text: pl.Expr) -> pl.Expr:
     r"""Return the text as it is scored and identified.
 
     HTML entities are unescaped once; UTF-8 that somebody took for Latin-1 or Windows-1252 is put right; control,
-    zero-width and bidi characters and URLs go; Unicode form NFC; runs of white space become one blank. Not to be
-    applied twice: ``"&amp;lt;"`` means the characters ``"&lt;"``.
+    zero-width and bidi characters and URLs go; Unicode form NFC; an empty line, which ends a paragraph, becomes one
+    ``"\n"``, other white space one blank. Not to be applied twice: ``"&amp;lt;"`` means the characters ``"&lt;"``.
 
     Parameters
     ----------
     text : pl.Expr of String
-        Raw text, e.g. from `compose`.
+        Raw: a title or a body.
 
     Returns
     -------
@@ -73,26 +55,51 @@ def normalise(text: pl.Expr) -> pl.Expr:
         .str.replace_all(_INVISIBLE, "")
         .str.replace_all(_URL, " ")
         .str.normalize("NFC")
+        .str.replace_all(r"\s*\n\s*\n\s*", _PARAGRAPH)
         .str.replace_all(r"\s+", " ")
-        .str.strip_chars()
+        .str.strip_chars(f" {_PARAGRAPH}")
+        .str.replace_all(_PARAGRAPH, "\n", literal=True)
     )
     return pl.when(clean != "").then(clean).otherwise(None)
 
 
-def text_id(text: pl.Expr) -> pl.Expr:
-    """Return the first 32 hex digits of the SHA-256 of the normalised text in UTF-8.
+def compose(title: pl.Expr, body: pl.Expr) -> pl.Expr:
+    """Return the words of both, title first, in one line.
 
     Parameters
     ----------
-    text : pl.Expr of String
-        Raw text: it is normalised here, so that no caller can forget it or do it twice.
+    title, body : pl.Expr of String
+        Normalised, see `normalise`.
 
     Returns
     -------
     pl.Expr of String
-        Null where `normalise` gives null.
+        Null where both are null.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"title": ["Up", "Up", None], "body": ["again", None, None]})
+    >>> frame.select(compose(pl.col("title"), pl.col("body"))).to_series().to_list()
+    ['Up again', 'Up', None]
     """
-    return normalise(text).map_batches(_sha256, return_dtype=pl.String, is_elementwise=True)
+    both = pl.concat_str([title, body], separator=" ", ignore_nulls=True).str.replace_all("\n", " ", literal=True)
+    return pl.when(title.is_not_null() | body.is_not_null()).then(both)
+
+
+def text_id(text: pl.Expr) -> pl.Expr:
+    """Return the first 32 hex digits of the SHA-256 of a text in UTF-8.
+
+    Parameters
+    ----------
+    text : pl.Expr of String
+        Normalised, see `normalise`.
+
+    Returns
+    -------
+    pl.Expr of String
+        Null where the text is null.
+    """
+    return text.map_batches(_sha256, return_dtype=pl.String, is_elementwise=True)
 
 
 def _present(text: pl.Expr) -> pl.Expr:
