@@ -21,9 +21,10 @@ def test_labels_are_told_by_name(scorer: OnnxClassifier, tiny_model) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_a_text_gets_the_mean_of_its_sentences(scorer: OnnxClassifier, tiny_model) -> None:
-    found = scorer.score(["up. down down."])
-    expected = np.mean([tiny_model.expected(1, 0, 0), tiny_model.expected(0, 2, 0)], axis=0)
+def test_a_long_sentence_is_read_to_its_end_in_pieces(scorer: OnnxClassifier, tiny_model) -> None:
+    # 62 tokens and the two around them make a piece.
+    found = scorer.score([" ".join(["up"] * 62 + ["down"] * 31)])
+    expected = np.average([tiny_model.expected(62, 0, 0), tiny_model.expected(0, 31, 0)], axis=0, weights=[2, 1])
     np.testing.assert_allclose(found, [expected], atol=1e-6)
 
 

@@ -15,6 +15,7 @@ from backsight_features.texts import text_id
 from backsight_ingest.scoring import engine
 from backsight_ingest.scoring.engine import score
 from backsight_ingest.scoring.lexicon import LexiconStandIn
+from backsight_ingest.scoring.preparation import MOST_SENTENCES, RULE
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY = datetime(2024, 3, 1, tzinfo=UTC)
@@ -29,12 +30,12 @@ class Recorder:
         self.seen: list[str] = []
         self._fail_after = fail_after
 
-    def score(self, texts: Sequence[str]) -> np.ndarray:
+    def score(self, sentences: Sequence[str]) -> np.ndarray:
         if self._fail_after is not None and len(self.seen) >= self._fail_after:
             raise RuntimeError("power cut")
-        self.seen += texts
-        p = np.array([1.0 / (1 + len(text)) for text in texts])
-        return np.column_stack([p, np.zeros(len(texts)), 1.0 - p])
+        self.seen += sentences
+        p = np.array([1.0 / (1 + len(text)) for text in sentences])
+        return np.column_stack([p, np.zeros(len(sentences)), 1.0 - p])
 
 
 def _posts(*rows: tuple[str, str | None, str | None, int], estimated: bool = False) -> pl.DataFrame:
@@ -87,17 +88,54 @@ def test_an_empty_lake_has_nothing_to_score(lake: Lake) -> None:
     assert (done.scored, done.known, done.skipped) == (0, 0, 0)
 
 
-def test_title_and_text_are_one_text_with_the_clock_of_its_first_sight(lake: Lake) -> None:
+def test_a_title_and_a_body_are_scored_once_each_with_the_clock_of_their_first_sight(lake: Lake) -> None:
     lake.append(POSTS, _posts(("a", "Up", "again &amp; again", 5), ("b", "Up", "again & again", 3)), now=NOW)
-    lake.append(NEWS, _news("n", "Up again & again", 4), now=NOW)
+    lake.append(NEWS, _news("n", "again & again", 1), now=NOW)
     recorder = Recorder()
     done = score(lake, recorder, now=NOW)
-    assert recorder.seen == ["Up again & again"]
-    assert (done.scored, done.skipped) == (1, 0)
+    assert sorted(recorder.seen) == ["Up", "again & again"]
+    assert (done.scored, done.skipped) == (2, 0)
+    rows = {row["text_id"]: row for row in _scores(lake).to_dicts()}
+    up, again = pl.Series(["Up", "again & again"]).to_frame("t").select(text_id(pl.col("t"))).to_series()
+    assert rows[up]["observed_at"] == rows[up]["available_at"] == DAY + timedelta(hours=3)
+    assert rows[again]["available_at"] == DAY + timedelta(hours=1)
+    assert {(row["scorer"], row["revision"], row["source"]) for row in rows.values()} == {
+        ("recorder", f"1+{RULE}", "score:recorder")
+    }
+
+
+def test_a_text_has_the_mean_and_the_extremes_of_its_sentences(lake: Lake) -> None:
+    body = "Up. Upper and upper. " + "More. " * 200
+    lake.append(POSTS, _posts(("a", None, body, 1)), now=NOW)
+    score(lake, Recorder(), now=NOW)
     (row,) = _scores(lake).to_dicts()
-    assert row["text_id"] == pl.select(text_id(pl.lit("Up\nagain & again"))).item()
-    assert row["observed_at"] == row["available_at"] == DAY + timedelta(hours=3)
-    assert (row["scorer"], row["revision"], row["source"]) == ("recorder", "1", "score:recorder")
+    p = [1 / 4, 1 / 17] + [1 / 6] * (MOST_SENTENCES - 2)
+    assert row["p_positive"] == pytest.approx(np.mean(p))
+    assert (row["tone_least"], row["tone_most"]) == (pytest.approx(1 / 17), pytest.approx(1 / 4))
+    assert (row["share_positive"], row["share_negative"]) == (0, 0)
+    assert (row["sentences"], row["unread"]) == (MOST_SENTENCES, 202 - MOST_SENTENCES)
+
+
+def test_other_languages_and_texts_without_words_are_counted_and_not_looked_at_again(lake: Lake) -> None:
+    rows = _posts(
+        ("a", "\u6bd4\u7279\u5e01\u4e0a\u6da8", "...", 1),
+        ("b", "Bitcoin f\u00e4llt auf den tiefsten Stand seit", None, 1),
+    )
+    lake.append(POSTS, rows, now=NOW)
+    recorder = Recorder()
+    done = score(lake, recorder, now=NOW)
+    assert (recorder.seen, done.scored, done.unreadable, done.skipped) == ([], 0, 3, 0)
+    assert score(lake, recorder, now=NOW).unreadable == 0
+
+
+def test_a_second_run_reads_what_came_in_since(lake: Lake) -> None:
+    lake.append(POSTS, _posts(("a", "Up", None, 1), ("b", "Down", None, 2)), now=NOW)
+    score(lake, Recorder(), now=NOW)
+    lake.append(POSTS, _posts(("c", "Down", "Up", 0), ("d", "Sideways", None, 3)), now=NOW)
+    again = Recorder()
+    done = score(lake, again, now=NOW)
+    assert again.seen == ["Sideways"]
+    assert (done.scored, done.known, done.moved) == (1, 2, 2)
 
 
 def test_what_was_taken_down_is_skipped_and_counted(lake: Lake) -> None:
@@ -121,7 +159,7 @@ def test_a_second_run_scores_nothing(lake: Lake) -> None:
     again = Recorder()
     done = score(lake, again, now=NOW)
     assert again.seen == []
-    assert (done.scored, done.known, done.moved) == (0, 2, 0)
+    assert (done.scored, done.known, done.moved) == (0, 0, 0)
     assert lake.version(SCORES) == before
 
 
@@ -149,7 +187,8 @@ def test_an_earlier_sight_repeats_the_score_with_the_earlier_clock(lake: Lake, e
 
 
 def test_after_a_crash_only_the_rest_is_scored(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CHUNK", 10)
+    monkeypatch.setattr(engine, "_FEWEST", 10)
+    monkeypatch.setattr(engine, "_MOST", 10)
     lake.append(POSTS, _posts(*((f"{i:02}", f"text {i:02}", None, i) for i in range(25))), now=NOW)
     first = Recorder(fail_after=20)
     with pytest.raises(RuntimeError, match="power cut"):
@@ -174,13 +213,13 @@ def test_scorers_do_not_mix(lake: Lake) -> None:
 class Broken:
     name, revision = "broken", "1"
 
-    def score(self, texts: Sequence[str]) -> np.ndarray:
-        return np.full((len(texts), 3), np.nan)
+    def score(self, sentences: Sequence[str]) -> np.ndarray:
+        return np.full((len(sentences), 3), np.nan)
 
 
 def test_what_is_no_probability_is_not_stored(lake: Lake) -> None:
     lake.append(POSTS, _posts(("a", "Up", None, 1)), now=NOW)
-    with pytest.raises(BacksightError, match="broken returned what is no score for 1 texts"):
+    with pytest.raises(BacksightError, match="broken returned what is no score for 1 sentences, the first is 'Up'"):
         score(lake, Broken(), now=NOW)
     assert _scores(lake).is_empty()
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +17,10 @@ from typing import Final
 
 import polars as pl
 from backsight_features.clocks import UTC_US, from_us
-from backsight_features.errors import BacksightError, Busy
+from backsight_features.errors import BacksightError
 from backsight_features.lake import Lake
 from backsight_features.schemas import COVERAGE, QUARANTINE, RUNS
 from backsight_features.spans import Span
-from filelock import FileLock, Timeout
 
 from backsight_ingest.accounts import Account, account_row
 from backsight_ingest.dumps import facts
@@ -34,6 +32,7 @@ from backsight_ingest.live.coverage import Coverage
 from backsight_ingest.live.faults import Interrupted
 from backsight_ingest.live.job import Job, Page, Plan
 from backsight_ingest.live.lanes import pages
+from backsight_ingest.locks import alone
 
 SEEN_AT: Final = "seen_at"
 """The cell of a record that says when it was fetched; it is no part of what the record says."""
@@ -97,7 +96,7 @@ def pull(
         started = clock.now()
         account = Account(origin=job.name, status="reading")
         try:
-            with _alone(locks, job.name):
+            with alone(locks, job.name):
                 for step in _Pull(lake, job, clock).run(account, since, until):
                     account = step.account
                     tell(step)
@@ -120,17 +119,6 @@ def plan(lake: Lake, job: Job, *, since: datetime | None, until: datetime | None
 
 def _covered(lake: Lake, job: Job) -> Coverage:
     return coverage.read(lake, job.name, load(job.layouts[-1]).table)
-
-
-@contextmanager
-def _alone(locks: Path, name: str) -> Iterator[None]:
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock", timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise Busy(f"{name}: another run of this job is going on") from None
 
 
 class _Pull:

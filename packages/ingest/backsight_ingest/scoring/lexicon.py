@@ -49,15 +49,15 @@ class LexiconStandIn:
         """First 12 hex digits of the SHA-256 of the rule and the words."""
         return self._revision
 
-    def score(self, texts: Sequence[str]) -> FloatArray:
-        """Return the probabilities of each text; see `scorer.Scorer`."""
+    def score(self, sentences: Sequence[str]) -> FloatArray:
+        """Return the probabilities of each sentence; see `scorer.Scorer`."""
         word = pl.col("word")
         turns = word.is_in(self._turns) | word.str.ends_with("'t")
         near = pl.any_horizontal(turns.shift(i).over("text") for i in range(1, _REACH + 1)).fill_null(False)
         verdict = word.is_in(self._positive).cast(pl.Int8) - word.is_in(self._negative).cast(pl.Int8)
         plain = word.str.to_lowercase().str.replace_all("\u2019", "'", literal=True)
         words = (
-            pl.DataFrame({"word": pl.Series(texts, dtype=pl.String)})
+            pl.DataFrame({"word": pl.Series(sentences, dtype=pl.String)})
             .with_row_index("text")
             .with_columns(plain.str.extract_all(_WORD))
             .explode("word")
@@ -65,6 +65,6 @@ class LexiconStandIn:
             .select("text", verdict=pl.when(near).then(-verdict).otherwise(verdict))
         )
         at, said = words["text"].to_numpy(), words["verdict"].to_numpy()
-        counts = (np.bincount(at[said == sign], minlength=len(texts)) for sign in (1, -1))
-        weights = np.column_stack([*counts, np.ones(len(texts))])
+        counts = (np.bincount(at[said == sign], minlength=len(sentences)) for sign in (1, -1))
+        weights = np.column_stack([*counts, np.ones(len(sentences))])
         return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backsight_ingest.scoring.classifier import RULE, OnnxClassifier
+from backsight_ingest.scoring.classifier import OnnxClassifier
 from backsight_ingest.scoring.export import exported
 from backsight_ingest.scoring.hub import ModelFiles, download, local
 from backsight_ingest.scoring.labels import columns
@@ -24,7 +24,7 @@ def _classifier(files: ModelFiles, *, cache: Path) -> OnnxClassifier:
     outputs = columns(files.id2label, model=files.name)
     return OnnxClassifier(
         name=files.name,
-        revision=f"{files.revision}+{RULE}",
+        revision=files.revision,
         model=exported(files, cache=cache / "onnx"),
         tokenizer=files.folder,
         outputs=outputs,

@@ -1,4 +1,4 @@
-"""What judges texts."""
+"""What judges sentences."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """A fixed function from a text to three probabilities: what else is scored with it must not matter."""
+    """A fixed function from a sentence to three probabilities: what else is scored with it must not matter."""
 
     @property
     def name(self) -> str:
@@ -18,15 +18,15 @@ class Scorer(Protocol):
 
     @property
     def revision(self) -> str:
-        """Pins everything that the scores depend on."""
+        """Pins everything that the scores of sentences depend on."""
 
-    def score(self, texts: Sequence[str]) -> FloatArray:
-        """Return the probabilities of each text.
+    def score(self, sentences: Sequence[str]) -> FloatArray:
+        """Return the probabilities of each sentence.
 
         Parameters
         ----------
-        texts : sequence of str
-            Normalised, see `backsight_features.texts`.
+        sentences : sequence of str
+            Prepared, see `preparation`; n of them.
 
         Returns
         -------
