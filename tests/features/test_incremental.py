@@ -84,7 +84,7 @@ def reasons(built: Sequence[Built]) -> set[str]:
     return {one.why.split(":")[0].split(" from ")[0] for one in built}
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))])
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(4, 12))])
 def test_builds_in_between_leave_what_one_build_at_the_end_leaves(seed: int, tmp_path: Path, world: Callable) -> None:
     rng = np.random.default_rng(seed)
     facts = world(seed, hours=int(rng.integers(150, 500)))
@@ -128,7 +128,7 @@ def long_bars(bars_of: Callable, walk: Callable, seed: int, hours: int = 6000) -
     return pl.concat([bars, corrected])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(2, 8))])
 def test_a_long_series_is_computed_where_it_is_affected_only(
     seed: int, tmp_path: Path, bars_of: Callable, walk: Callable
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_correction_affects_the_rows_that_remember_it(tmp_path: Path, bars_of:
     assert_whole(tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 3))])
 def test_states_in_a_span_are_those_of_the_whole(seed: int, tmp_path: Path, world: Callable) -> None:
     append(tmp_path, world(seed, hours=450))
     facts = Snapshot.take(Lake(tmp_path / "lake"))
