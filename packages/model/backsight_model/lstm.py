@@ -143,6 +143,8 @@ def _build(length: int, width: int, settings: Settings) -> Any:
     model.compile(
         optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay), loss=_loss
     )
+    # Else the first step would make the optimizer's variables, and TensorFlow trace the step a second time.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
