@@ -224,6 +224,7 @@ def append(
     transactions: Sequence[Transaction] = (),
     metadata: Mapping[str, str] | None = None,
     repeating: Collection[str] | None = None,
+    indexed: Collection[str] = (),
 ) -> None:
     """Add rows in one commit, if the table is still at the version it was opened at; call it within `settle`.
 
@@ -240,6 +241,8 @@ def append(
     repeating : collection of str, optional
         The columns that say the same in many rows, where these are known: to look for repetition in the others takes
         half the time of writing them, and makes them no smaller.
+    indexed : collection of str
+        The columns by whose bounds parts of files are passed over; with ``repeating`` given, no other has bounds.
 
     Raises
     ------
@@ -249,22 +252,28 @@ def append(
     with unless_outrun(table):
         write_deltalake(
             table,
-            rows.to_arrow(),
+            # Left as views, text is not copied before it is written.
+            rows.to_arrow(compat_level=pl.CompatLevel.newest()),
             mode="append",
             target_file_size=FILE_BYTES,
             writer_properties=WriterProperties(compression=_COMPRESSION)
             if repeating is None
-            else _dictionaries(repeating),
+            else _properties(repeating, indexed),
             commit_properties=strictly(metadata, transactions=transactions),
             post_commithook_properties=HOOKS,
         )
 
 
-def _dictionaries(columns: Collection[str]) -> WriterProperties:
+def _properties(repeating: Collection[str], indexed: Collection[str]) -> WriterProperties:
     return WriterProperties(
         compression=_COMPRESSION,
-        default_column_properties=ColumnProperties(dictionary_enabled=False),
-        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in columns},
+        default_column_properties=ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE"),
+        column_properties={
+            name: ColumnProperties(
+                dictionary_enabled=name in repeating, statistics_enabled="PAGE" if name in indexed else "NONE"
+            )
+            for name in {*repeating, *indexed}
+        },
     )
 
 

@@ -105,7 +105,11 @@ class Lake:
             if new.height > 0 or app is not None:
                 stamped = new.with_columns(ingested_at=pl.lit(now, UTC_US))
                 delta.append(
-                    handle, _with_period(table, stamped), transactions=transactions, repeating=_repeating(table)
+                    handle,
+                    _with_period(table, stamped),
+                    transactions=transactions,
+                    repeating=_repeating(table, stamped),
+                    indexed=_indexed(table),
                 )
             return Appended(accepted=new.height, duplicate=rows.height - new.height)
 
@@ -141,10 +145,10 @@ def _indexed(table: Table) -> list[str]:
     return list(dict.fromkeys([*table.key, *clocks, "ingested_at"]))
 
 
-def _repeating(table: Table) -> list[str]:
-    """Return the columns in which many rows say the same: what a fact is about, not what it says."""
-    texts = [name for name, dtype in table.columns.items() if dtype == pl.String]
-    return [name for name in texts if name not in table.content]
+def _repeating(table: Table, rows: pl.DataFrame) -> list[str]:
+    """Return the columns in which many rows say the same: of what a fact is about, not of what it says."""
+    texts = [name for name, dtype in table.columns.items() if dtype == pl.String and name not in table.content]
+    return [name for name in texts if 2 * rows[name].n_unique() <= rows.height]
 
 
 def _with_period(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
