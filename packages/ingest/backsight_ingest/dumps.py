@@ -86,6 +86,8 @@ def facts(
     for k, (version, found) in enumerate(zip(layout.versions, chosen, strict=True)):
         number = (pl.col("@row") - 1) * len(layout.versions) + k + 1
         held.append(_holding(version, layout, rows).with_columns(number.alias("@fact")))
+        if held[-1].is_empty() and good:
+            continue  # casting no rows takes as long as casting some thousands
         read = Reading(layout, version, found, variables, now).read(held[-1])
         read, unread = _apart(read, pl.col("@reason") != "", pl.col("@reason"))
         read, late = _not_yet(layout, read, now)

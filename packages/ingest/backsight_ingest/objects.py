@@ -27,6 +27,9 @@ LARGEST_DOCUMENT: Final = 512 * 2**20
 
 _ROWS_PER_BLOCK: Final = 4_000
 _TEXT_OR_NONE: Final = frozenset({str, type(None)})
+_WHOLE_OR_NONE: Final = frozenset({int, type(None)})
+_TEXT_BOOLEAN_OR_NONE: Final = _TEXT_OR_NONE | {bool}
+_WORDS: Final = {True: "true", False: "false", None: None}
 
 
 def json_lines(layout: Layout, member: Member, settings: Settings) -> Iterator[Head | Block]:
@@ -231,18 +234,45 @@ def _decoded(lines: bytes, fields: _Fields, decoder: msgspec.json.Decoder[Any]) 
         return None
     if len(found) != len(ends) + 1:
         return None
-    values = {name: [*map(attrgetter(f"read_{number}"), found)] for number, name in enumerate(fields.roots)}
-    rows = pl.DataFrame([_column(name, path, values[path[0]]) for name, path in fields.paths.items()])
+    columns = [_Column([*map(attrgetter(f"read_{number}"), found)]) for number in range(len(fields.roots))]
+    of_root = dict(zip(fields.roots, columns, strict=True))
+    rows = pl.DataFrame([of_root[path[0]].texts(path[1:]).alias(name) for name, path in fields.paths.items()])
     return Block(rows=rows, offsets=np.arange(len(found)), broken=[])
 
 
-def _column(name: str, path: Sequence[str], values: list[Any]) -> pl.Series:
-    for key in path[1:]:
-        values = [value.get(key) if type(value) is dict else None for value in values]
-    if {*map(type, values)} <= _TEXT_OR_NONE:
-        return pl.Series(name, values, dtype=pl.String)
-    texts = [value if type(value) in _TEXT_OR_NONE else _scalar(value) for value in values]
-    return pl.Series(name, texts, dtype=pl.String)
+class _Column:
+    """The values of one field in many objects.
+
+    Parameters
+    ----------
+    values : list
+        One of each object, None where it has no such field; broken numbers as they were written.
+    """
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+        self._kinds = frozenset(map(type, values))
+
+    def texts(self, path: Sequence[str]) -> pl.Series:
+        """Return the values, or what stands in fields within them, as `_scalar` does, at a fraction of its cost."""
+        if not path:
+            return self._texts()
+        if dict not in self._kinds:
+            return pl.Series([None] * len(self._values), dtype=pl.String)
+        return _Column([_within(value, path) for value in self._values])._texts()
+
+    def _texts(self) -> pl.Series:
+        values, kinds = self._values, self._kinds
+        if kinds <= _TEXT_OR_NONE:
+            return pl.Series(values, dtype=pl.String)
+        if kinds <= _WHOLE_OR_NONE:
+            try:
+                return pl.Series(values, dtype=pl.Int64).cast(pl.String)
+            except (OverflowError, TypeError):  # a number beyond 64 bits
+                pass
+        if kinds <= _TEXT_BOOLEAN_OR_NONE:
+            return pl.Series([each if type(each) is str else _WORDS[each] for each in values], dtype=pl.String)
+        return pl.Series([_scalar(each) for each in values], dtype=pl.String)
 
 
 def _parsed(lines: bytes, fields: _Fields, encoding: str) -> Block:
