@@ -100,7 +100,7 @@ def test_a_run_that_waits_keeps_others_of_its_job_out_and_ends_with_a_signal(
         assert other.returncode == 75
         assert "another run of this job is going on" in other.stderr
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert said.splitlines()[-1] == "error: interrupted by signal 15; the next run goes on from here"
     runs = Lake(tmp_path / "lake").scan(RUNS).sort("ingested_at").select("origin", "status").collect().rows()

@@ -136,7 +136,7 @@ def test_what_may_pass_is_transient_and_comes_in_time(talk: Talk, reason: str) -
         begun = clock.elapsed()
         with pytest.raises(Transient, match=reason) as caught:
             session(clock).get(url)
-        assert clock.elapsed() - begun < timedelta(seconds=2)
+        assert clock.elapsed() - begun < timedelta(seconds=20)
     assert "hunter2" not in str(caught.value)
     assert caught.value.retry_after is None
 

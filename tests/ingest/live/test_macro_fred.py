@@ -5,7 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import date, timedelta
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import fredapi
@@ -84,9 +84,9 @@ def test_many_rows_are_read_many_times_faster_than_by_fredapi(fred: Fred, world:
     world.fault(OBSERVATIONS, Fault(name="many", status=200, body=body, content_type="text/xml"), times=-1)
 
     def spent(read: Callable[[], object]) -> float:
-        begun = perf_counter()
+        begun = thread_time()
         assert len(read()) == 800  # type: ignore[arg-type]
-        return perf_counter() - begun
+        return thread_time() - begun
 
     ours = min(spent(lambda: fred.observations("GDPC1")) for _ in range(3))
     assert spent(lambda: fred.get_series_all_releases("GDPC1")) > 3 * ours

@@ -208,7 +208,7 @@ def test_a_backfill_that_fails_goes_on_with_the_rest(
 def test_lanes_bring_the_same_in_another_order(run: Callable[..., dict[str, object]], hours: Hours, lake: Lake) -> None:
     run()
     hours.lanes = 3
-    barrier = threading.Barrier(3, timeout=5)
+    barrier = threading.Barrier(3, timeout=60)
     hours.gate = barrier.wait  # nobody is answered before three have asked
     assert counts(run(since=NOON - timedelta(hours=16, seconds=30))) == ("ok", 12, 12, 0, 0)
     assert bars(lake)["observed_at"].to_list() == [NOON.replace(second=0) - i * HOUR for i in range(15, -1, -1)]
