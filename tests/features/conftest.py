@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import backsight_features.store  # noqa: F401  # Before a test imports Feast by itself, which is slow.
 import numpy as np
 import polars as pl
 import pytest
