@@ -1,19 +1,14 @@
 """``backsight score``: how positive, negative or neutral the texts of the lake are."""
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
 
+from backsight_ingest.evaluate_cli import evaluate
+from backsight_ingest.progress import progress
 from backsight_ingest.scorer_options import Choice, scorer_options
-
-if TYPE_CHECKING:
-    from backsight_ingest.scoring.engine import Tell
 
 
 @click.group(invoke_without_command=True)
@@ -43,7 +38,7 @@ def score(context: click.Context, choice: Choice, as_json: bool) -> None:
     workspace = context.find_object(Workspace)
     assert workspace is not None
     scorer = choice.open(workspace)
-    with alone(workspace.root / "locks", f"score:{scorer.name}"), _progress() as tell:
+    with alone(workspace.root / "locks", f"score:{scorer.name}"), progress() as tell:
         done = run(Lake(workspace.lake), scorer, now=utc_now(), tell=tell)
     if as_json:
         click.echo(json.dumps(asdict(done)))
@@ -56,26 +51,4 @@ def score(context: click.Context, choice: Choice, as_json: bool) -> None:
     )
 
 
-@contextmanager
-def _progress() -> Iterator["Tell | None"]:
-    """Yield what shows the progress on stderr, None where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-
-        def tell(done: int, total: int, rate: float) -> None:
-            bar.update(task, completed=done, total=total, description=f"{rate:,.0f} texts/s")
-
-        yield tell
+score.add_command(evaluate)

@@ -1,7 +1,7 @@
 """Scoring what the lake holds: each text once, resumable, with the clock of the text's first sight."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -13,6 +13,7 @@ from backsight_features.snapshot import Snapshot
 from backsight_features.texts import normalise, text_id
 
 from backsight_ingest.prefetch import prefetched
+from backsight_ingest.progress import Tell
 from backsight_ingest.scoring.scorer import Scorer
 from backsight_ingest.scoring.verdicts import VERDICTS, readable, revision, verdicts
 
@@ -25,9 +26,6 @@ _MOST: Final = 32_768
 
 _ROWS_AT_ONCE: Final = 50_000
 _PARTS: Final = ("title", "text")
-
-Tell = Callable[[int, int, float], None]
-"""Told after each commit: texts done, texts to do, texts per second so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ def score(lake: Lake, scorer: Scorer, *, now: datetime, tell: Tell | None = None
     now : datetime
         Becomes ``ingested_at``.
     tell : callable, optional
-        Follows the progress.
+        Follows the progress, after each commit.
 
     Raises
     ------

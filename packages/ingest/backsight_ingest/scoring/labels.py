@@ -1,11 +1,11 @@
-"""Which output of a classifier means what: by name, since the order differs from model to model."""
+"""What a label means, of a classifier or of a person: told by its name, since numbers differ from one to the next."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from backsight_features.errors import BadInput
 
-_MEANINGS: Final[Mapping[str, int]] = {
+MEANINGS: Final[Mapping[str, int]] = {
     "positive": 0,
     "pos": 0,
     "bullish": 0,
@@ -15,7 +15,9 @@ _MEANINGS: Final[Mapping[str, int]] = {
     "neutral": 2,
     "neu": 2,
 }
-_COLUMNS: Final = ("positive", "negative", "neutral")
+"""The column of a score that a label in lower case stands for."""
+
+COLUMNS: Final = ("positive", "negative", "neutral")
 
 
 def columns(id2label: Mapping[str, str], *, model: str) -> tuple[int, int, int]:
@@ -38,8 +40,8 @@ def columns(id2label: Mapping[str, str], *, model: str) -> tuple[int, int, int]:
     >>> columns({"0": "Neutral", "1": "Positive", "2": "Negative"}, model="tone")
     (1, 2, 0)
     """
-    found = {_MEANINGS.get(label.strip().lower(), -1): int(number) for number, label in id2label.items()}
-    if set(found) != {0, 1, 2} or len(id2label) != len(_COLUMNS):
+    found = {MEANINGS.get(label.strip().lower(), -1): int(number) for number, label in id2label.items()}
+    if set(found) != {0, 1, 2} or len(id2label) != len(COLUMNS):
         raise BadInput(
             f"{model} labels its outputs {', '.join(id2label.values()) or 'not at all'}; id2label of its config.json "
             "has to name three: positive, negative and neutral (or bullish, bearish and neutral)"
