@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backsight_features.errors import BadInput
+from backsight_ingest.scoring import checksums
 from backsight_ingest.scoring.classifier import OnnxClassifier
 from backsight_ingest.scoring.models import from_folder
 
@@ -96,6 +97,20 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str, tiny_mo
     folder = tiny_model.write(tmp_path / "tiny")
     (folder / name).write_text(content)
     with pytest.raises(BadInput, match=name):
+        from_folder(folder, cache=tmp_path)
+
+
+def test_a_changed_file_is_named(tmp_path: Path, tiny_model) -> None:
+    folder = tiny_model.write(tmp_path / "tiny")
+    files = {path.name for path in folder.iterdir()}
+    checksums.write(checksums.sums(folder, files), folder / checksums.MANIFEST)
+    from_folder(folder, cache=tmp_path)
+    with (folder / "vocab.txt").open("a") as vocabulary:
+        vocabulary.write("more\n")
+    with pytest.raises(BadInput, match=r"vocab.txt has SHA-256 \w+, and .*SHA256SUMS says \w+: the file was changed"):
+        from_folder(folder, cache=tmp_path)
+    checksums.write(checksums.sums(folder, files - {"model.onnx"}), folder / checksums.MANIFEST)
+    with pytest.raises(BadInput, match=r"SHA256SUMS does not list model.onnx"):
         from_folder(folder, cache=tmp_path)
 
 

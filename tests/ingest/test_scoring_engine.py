@@ -1,5 +1,8 @@
 """Scoring the lake: each text once, with the clock of its first sight, and nothing twice after a crash."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -200,6 +203,48 @@ def test_after_a_crash_only_the_rest_is_scored(lake: Lake, monkeypatch: pytest.M
     assert (done.scored, done.known) == (5, 20)
     assert [seen[:2] for seen in told] == [(5, 5)]
     assert _scores(lake)["text_id"].is_unique().all()
+
+
+KILLED = """
+import os, signal, sys
+from datetime import UTC, datetime
+from backsight_features.lake import Lake
+from backsight_ingest.scoring import engine
+from backsight_ingest.scoring.lexicon import LexiconStandIn
+
+engine._MOST = 1_000
+append, commits = engine._append, 0
+
+def interrupted(*given):
+    global commits
+    commits += 1
+    if commits == 4 and sys.argv[2] == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(*given)
+    if commits == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+engine._append = interrupted
+engine.score(Lake(sys.argv[1]), LexiconStandIn(), now=datetime(2024, 6, 1, tzinfo=UTC))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_in_the_middle_each_text_is_scored_once(tmp_path: Path, when: str) -> None:
+    texts = [f"profit of company {i} is up" for i in range(10_000)]
+    for name in ("killed", "undisturbed"):
+        posts = _posts(*((str(i), text, None, i % 24) for i, text in enumerate(texts)))
+        Lake(tmp_path / name).append(POSTS, posts, now=NOW)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), when]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    lake = Lake(tmp_path / "killed")
+    before = _scores(lake).height
+    assert 0 < before < len(texts)
+    done = score(lake, LexiconStandIn(), now=NOW)
+    assert (done.known, done.scored) == (before, len(texts) - before)
+    whole = Lake(tmp_path / "undisturbed")
+    score(whole, LexiconStandIn(), now=NOW)
+    assert _scores(lake).equals(_scores(whole))
 
 
 def test_scorers_do_not_mix(lake: Lake) -> None:

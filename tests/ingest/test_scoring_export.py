@@ -80,7 +80,10 @@ def test_an_export_is_kept(folder: Path, tmp_path: Path) -> None:
     assert exported(files, cache=tmp_path / "cache") == first
     assert first.stat().st_mtime_ns == made
     assert files.revision in first.name
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.name]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {first.name, f"{first.stem}.SHA256SUMS"}
+    first.write_bytes(first.read_bytes() + b" ")
+    with pytest.raises(BadInput, match="the file was changed"):
+        exported(files, cache=tmp_path / "cache")
 
 
 def _pickled(folder: Path) -> ModelFiles:

@@ -131,8 +131,16 @@ def test_a_pinned_model_scores_and_then_needs_no_hub(home: Path, hub: Hub) -> No
     before = len(hub.asked)
     again = _score(home, "http://127.0.0.1:9", "--model", MODEL, "--revision", COMMIT, "--json")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["known"] == 2
+    assert json.loads(again.stdout)["revision"] == report["revision"]
+    assert json.loads(again.stdout)["scored"] == 0
     assert len(hub.asked) == before
+
+    (weights,) = (home / "scorers" / "hub").glob("*/snapshots/*/model.onnx")
+    weights.write_bytes(weights.read_bytes() + b" ")
+    done = _score(home, "http://127.0.0.1:9", "--model", MODEL, "--revision", COMMIT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model.onnx has SHA-256 ")
+    assert done.stderr.endswith("the file was changed\n")
 
 
 def test_a_commit_that_the_hub_does_not_have_is_bad_input(home: Path, hub: Hub) -> None:
@@ -146,6 +154,7 @@ def test_a_hub_that_does_not_answer_is_tried_again_later(home: Path) -> None:
     # The client's own word for it: at an address where nobody listens it first waits half a minute.
     done = _score(home, "http://127.0.0.1:9", "--model", MODEL, "--revision", COMMIT, offline=True)
     assert done.returncode == 4
+    assert f"error: config.json of {MODEL} at {COMMIT} is not in " in done.stderr
     assert "cannot be read from the hub now" in done.stderr
 
 

@@ -10,10 +10,10 @@ import polars as pl
 from backsight_features.lake import Lake
 from backsight_features.schemas import NEWS, POSTS, SCORES, Table
 from backsight_features.snapshot import Snapshot
-from backsight_features.texts import normalise, text_id
 
 from backsight_ingest.prefetch import prefetched
 from backsight_ingest.progress import Tell
+from backsight_ingest.scoring.facts import PARTS, scores, texts
 from backsight_ingest.scoring.scorer import Scorer
 from backsight_ingest.scoring.verdicts import VERDICTS, readable, revision, verdicts
 
@@ -25,7 +25,6 @@ _MOST: Final = 32_768
 """Texts between two commits: the first, and the limit that keeps memory flat."""
 
 _ROWS_AT_ONCE: Final = 50_000
-_PARTS: Final = ("title", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +155,9 @@ def _incoming(lake: Lake, scorer: Scorer) -> list[_Incoming]:
 
 def _said(incoming: _Incoming) -> Iterator[pl.DataFrame]:
     """Yield the texts of a table some rows at a time: ``row``, ``available_at``, ``said`` and its ``text_id``."""
-    height = incoming.rows.select(pl.len()).collect().item()
+    height = incoming.rows.select("available_at").collect().height
     for start in range(0, height, _ROWS_AT_ONCE):
-        rows = incoming.rows.slice(start, _ROWS_AT_ONCE).select(*_PARTS, "available_at").collect()
-        parts = rows.with_row_index("row").unpivot(_PARTS, index=["row", "available_at"], value_name="said")
-        said = parts.with_columns(normalise(pl.col("said")))
-        yield said.select("row", "available_at", "said", text_id=text_id(pl.col("said")))
+        yield texts(incoming.rows.slice(start, _ROWS_AT_ONCE).select(*PARTS, "available_at").collect())
 
 
 def _sights(incoming: list[_Incoming]) -> tuple[pl.DataFrame, int]:
@@ -203,13 +199,4 @@ def _stored(lake: Lake, scorer: Scorer, sights: pl.DataFrame) -> pl.DataFrame:
 
 
 def _append(lake: Lake, rows: pl.DataFrame, scorer: Scorer, now: datetime) -> None:
-    facts = rows.select(
-        *VERDICTS,
-        scorer=pl.lit(scorer.name),
-        revision=pl.lit(revision(scorer)),
-        observed_at="available_at",
-        available_at="available_at",
-        available_at_estimated=pl.lit(False),
-        source=pl.lit(f"score:{scorer.name}"),
-    )
-    lake.append(SCORES, facts.select(SCORES.columns.keys()), now=now)
+    lake.append(SCORES, scores(rows, scorer), now=now)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from backsight_features.errors import BadInput
 
+from backsight_ingest.scoring import checksums
 from backsight_ingest.scoring.hub import ModelFiles
 
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
@@ -26,12 +27,15 @@ def exported(files: ModelFiles, *, cache: Path) -> Path:
     Raises
     ------
     BadInput
-        If an export is needed and PyTorch is not installed, or the weights do not make a classifier.
+        If an export is needed and PyTorch is not installed, the weights do not make a classifier, or the file is not
+        the one that was exported.
     """
     if files.is_onnx:
         return files.weights
     target = cache / f"{files.name.replace('/', '--')}--{files.revision}.onnx"
-    if target.is_file():
+    manifest = target.with_suffix(f".{checksums.MANIFEST}")
+    if manifest.is_file():
+        checksums.check(checksums.sums(cache, [target.name]), manifest)
         return target
     try:
         import torch
@@ -61,6 +65,7 @@ def exported(files: ModelFiles, *, cache: Path) -> Path:
             dynamo=False,
         )
     draft.replace(target)
+    checksums.write(checksums.sums(cache, [target.name]), manifest)
     return target
 
 

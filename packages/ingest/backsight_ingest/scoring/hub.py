@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from backsight_features.errors import BadInput, SourceError
 
+from backsight_ingest.scoring import checksums
+
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _ONNX: Final = ("model.onnx", "onnx/model.onnx")
 _SAFE: Final = "model.safetensors"
@@ -27,7 +29,6 @@ _TOKENIZER: Final = (
     "sentencepiece.bpe.model",
     "spiece.model",
 )
-_SLICE: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +67,18 @@ def local(folder: Path) -> ModelFiles:
     Raises
     ------
     BadInput
-        If it lacks a file, or has weights only as a pickle.
+        If it lacks a file, has weights only as a pickle, or has a manifest ``SHA256SUMS`` that says otherwise.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; name one with config.json, a tokenizer and model.onnx")
     present = {str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file()}
     weights = _weights(present, str(folder), weights_sha256=None)
-    used = sorted({_CONFIG, weights, *_TOKENIZER, *_beside(weights)} & present)
+    used = checksums.sums(folder, {_CONFIG, weights, *_TOKENIZER, *_beside(weights)} & present)
+    if checksums.MANIFEST in present:
+        checksums.check(used, folder / checksums.MANIFEST)
     digest = hashlib.sha256()
-    for name in used:
-        digest.update(f"{name}\0{_sha256(folder / name)}\n".encode())
+    for name, digits in used.items():
+        digest.update(f"{name}\0{digits}\n".encode())
     return ModelFiles(
         name=folder.resolve().name,
         revision=digest.hexdigest()[:40],
@@ -102,7 +105,8 @@ def download(model: str, revision: str, *, cache: Path, weights_sha256: str | No
     Raises
     ------
     BadInput
-        If the revision is no commit, the hub has no such model or file, or the weights have another hash.
+        If the revision is no commit, the hub has no such model or file, the weights have another hash, or a file is
+        not the one that was downloaded.
     SourceError
         If the hub cannot be reached.
     """
@@ -118,11 +122,16 @@ def download(model: str, revision: str, *, cache: Path, weights_sha256: str | No
     got = next((name for name in ranked if hub.fetch(name) is not None), None)
     held |= {_CONFIG, got} if got else {_CONFIG, *((_PICKLED,) if hub.exists(_PICKLED) else ())}
     weights = _weights(held, f"{model}@{revision}", weights_sha256=weights_sha256)
-    for name in _beside(weights):
-        hub.fetch(name)
+    held = {name for name in held | {weights, *_beside(weights)} if hub.fetch(name) is not None}
     folder = config.parent
-    if weights_sha256 is not None and (found := _sha256(folder / weights)) != weights_sha256.lower():
-        raise BadInput(f"{model} {weights} has SHA-256 {found}, expected {weights_sha256.lower()}")
+    found = checksums.sums(folder, held)
+    if weights_sha256 is not None and found[weights] != weights_sha256.lower():
+        raise BadInput(f"{model} {weights} has SHA-256 {found[weights]}, expected {weights_sha256.lower()}")
+    manifest = cache / f"{model.replace('/', '--')}--{revision}.{checksums.MANIFEST}"
+    if manifest.is_file():
+        checksums.check(found, manifest)
+    else:
+        checksums.write(found, manifest)
     return ModelFiles(
         name=model, revision=revision, folder=folder, weights=folder / weights, id2label=_id2label(folder)
     )
@@ -157,14 +166,6 @@ def _id2label(folder: Path) -> dict[str, str]:
         raise BadInput(f"{folder / _CONFIG} is no model configuration: {error}") from None
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(_SLICE):
-            digest.update(part)
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Hub:
     """One commit of one model on a hub. What was fetched once, or found missing, is not asked for again."""
@@ -183,7 +184,7 @@ class _Hub:
             return Path(known)
         if known is not None:
             return None
-        with self._errors():
+        with self._errors(name):
             try:
                 return Path(hf_hub_download(self.model, name, revision=self.revision, cache_dir=self.cache))
             except LocalEntryNotFoundError:
@@ -196,11 +197,11 @@ class _Hub:
         """Return whether the commit has a file, without downloading it."""
         from huggingface_hub import file_exists
 
-        with self._errors():
+        with self._errors(name):
             return bool(file_exists(self.model, name, revision=self.revision))
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, name: str) -> Iterator[None]:
         from huggingface_hub.errors import (
             GatedRepoError,
             HfHubHTTPError,
@@ -215,4 +216,5 @@ class _Hub:
         except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, HFValidationError) as error:
             raise BadInput(f"the hub gives no {self.model} at {self.revision}: {error}") from None
         except (HfHubHTTPError, HTTPError, OSError) as error:
-            raise SourceError(f"{self.model} at {self.revision} cannot be read from the hub now: {error}") from None
+            told = f"{name} of {self.model} at {self.revision} is not in {self.cache}"
+            raise SourceError(f"{told}, and cannot be read from the hub now: {error}") from None

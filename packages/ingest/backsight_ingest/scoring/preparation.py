@@ -5,6 +5,7 @@ a model cannot read is put into words or left out: emoji become their names, a t
 link only the label stays, quoted paragraphs go. A text in another language is not scored at all.
 """
 
+from textwrap import wrap
 from typing import Final
 
 import polars as pl
@@ -14,6 +15,9 @@ RULE: Final = "p2"
 
 MOST_SENTENCES: Final = 128
 """Sentences of a text that are read; how many more there were is said with its score."""
+
+LONGEST_SENTENCE: Final = 1_000
+"""Characters; what goes on for longer without an end is cut, at a blank if there is one near."""
 
 SENTENCES: Final = pl.Schema({"text": pl.UInt32(), "sentence": pl.String(), "unread": pl.Int64()})
 """A sentence: the position of its text, what it says, and how many sentences of that text are left out."""
@@ -72,13 +76,22 @@ def sentences(texts: pl.Series) -> pl.DataFrame:
         .str.split("\n")
     )
     said = pl.DataFrame({"said": texts}).with_row_index("text").with_columns(plain).explode("said", empty_as_null=False)
-    said = said.with_columns(pl.col("said").str.replace_all(r"\s+", " ").str.strip_chars()).filter(
-        pl.col("said").str.contains(r"\pL")
-    )
+    said = _cut(said.with_columns(pl.col("said").str.replace_all(r"\s+", " ").str.strip_chars()))
+    said = said.filter(pl.col("said").str.contains(r"\pL"))
     position = pl.int_range(pl.len()).over("text")
     return said.select(
         "text", sentence="said", unread=(pl.len().over("text").cast(pl.Int64) - MOST_SENTENCES).clip(0)
     ).filter(position < MOST_SENTENCES)
+
+
+def _cut(said: pl.DataFrame) -> pl.DataFrame:
+    """Return the sentences, those that are too long in several."""
+    at = (said["said"].str.len_chars() > LONGEST_SENTENCE).fill_null(False).arg_true()
+    if at.is_empty():
+        return said
+    cut = ["\n".join(wrap(text, LONGEST_SENTENCE, break_on_hyphens=False)) for text in said["said"].gather(at)]
+    whole = said["said"].scatter(at, pl.Series(cut, dtype=pl.String))
+    return said.with_columns(whole.str.split("\n")).explode("said", empty_as_null=False)
 
 
 def foreign(texts: pl.Series) -> pl.Series:
