@@ -478,7 +478,7 @@ def explore(project: Project, seeds: range) -> None:
 
 
 def test_feast_answers_as_the_oracle_does(project: Project) -> None:
-    explore(project, range(3))
+    explore(project, range(2))
 
 
 @pytest.mark.prove
@@ -486,7 +486,7 @@ def test_feast_answers_as_the_oracle_does_thousands_of_times(project: Project) -
     explore(project, range(100, 167))
 
 
-@lightly(300)
+@lightly(150)
 @given(call=calls())
 def test_as_of_answers_as_the_oracle_does(call: Call) -> None:
     view = call.views[0]
@@ -514,7 +514,7 @@ def test_as_of_answers_as_the_oracle_does(call: Call) -> None:
         assert list(map(repr, got[name])) == list(map(repr, said)), name
 
 
-@lightly(60)
+@lightly(30)
 @given(call=calls())
 def test_what_is_pulled_is_as_the_oracle_says(project: Project, call: Call) -> None:
     view = replace(call.views[0], mapped=False, facts=[_coarsened(fact) for fact in call.views[0].facts])
@@ -564,7 +564,7 @@ def _coarsened(fact: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@lightly(60)
+@lightly(25)
 @given(call=calls(), other=st.sampled_from(FILES), shuffled=st.randoms(use_true_random=False))
 def test_how_facts_are_stored_changes_no_answer(project: Project, call: Call, other: str, shuffled: Any) -> None:
     call = replace(call, extra=False)
