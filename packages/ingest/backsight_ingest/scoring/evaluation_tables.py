@@ -53,7 +53,7 @@ def headline(overall: Figures) -> Shown:
         ("macro-F1", overall.macro_f1, overall.macro_f1_interval, unread.macro_f1),
         ("Brier score, lower is better", overall.brier, None, unread.brier),
         ("log loss, lower is better", overall.log_loss, None, unread.log_loss),
-        ("calibration error, lower is better", overall.calibration_error, None, None),
+        ("calibration error (ECE), lower is better", overall.calibration_error, None, None),
     )
     return Shown(
         title="Figures",
@@ -108,22 +108,22 @@ def parts(title: str, of: Mapping[str, Figures]) -> Shown:
             "",
             "texts",
             "accuracy",
-            "95 % interval",
+            "95 %",
             "without reading",
             "macro-F1",
-            "95 % interval",
-            "Brier score",
-            "calibration error",
+            "95 %",
+            "Brier",
+            "ECE",
         ),
         rows=tuple(
             (
                 name,
                 f"{each.n:,}",
                 _number(each.accuracy),
-                _span(each.accuracy_interval),
+                _span(each.accuracy_interval, digits=2),
                 _number(each.unread.accuracy),
                 _number(each.macro_f1),
-                _span(each.macro_f1_interval),
+                _span(each.macro_f1_interval, digits=2),
                 _number(each.brier),
                 _number(each.calibration_error),
             )
@@ -136,8 +136,8 @@ def _number(value: float | None) -> str:
     return _NONE if value is None else f"{value:.3f}"
 
 
-def _span(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+def _span(interval: tuple[float, float], *, digits: int = 3) -> str:
+    return f"{interval[0]:.{digits}f}-{interval[1]:.{digits}f}"
 
 
 def _percents(interval: tuple[float, float]) -> str:
