@@ -13,7 +13,7 @@ from backsight_features.snapshot import Snapshot
 
 from backsight_ingest.prefetch import prefetched
 from backsight_ingest.progress import Tell
-from backsight_ingest.scoring.facts import PARTS, scores, texts
+from backsight_ingest.scoring import facts
 from backsight_ingest.scoring.scorer import Scorer
 from backsight_ingest.scoring.verdicts import VERDICTS, readable, revision, verdicts
 
@@ -140,16 +140,16 @@ class _Pace:
 
 
 def _incoming(lake: Lake, scorer: Scorer) -> list[_Incoming]:
-    facts = Snapshot.take(lake)
+    held = Snapshot.take(lake)
     found = []
     for table in (NEWS, POSTS):
-        version = facts.versions[table.name]
+        version = held.versions[table.name]
         app = f"score:{scorer.name}@{revision(scorer)}:{table.name}"
         since = lake.watermark(SCORES, app)
         if version is None or version == since:
             continue
-        added = facts.added(table, since)
-        found.append(_Incoming(table, facts.scan(table) if added is None else added, app, version))
+        added = held.added(table, since)
+        found.append(_Incoming(table, held.scan(table) if added is None else added, app, version))
     return found
 
 
@@ -157,7 +157,7 @@ def _said(incoming: _Incoming) -> Iterator[pl.DataFrame]:
     """Yield the texts of a table some rows at a time: ``row``, ``available_at``, ``said`` and its ``text_id``."""
     height = incoming.rows.select("available_at").collect().height
     for start in range(0, height, _ROWS_AT_ONCE):
-        yield texts(incoming.rows.slice(start, _ROWS_AT_ONCE).select(*PARTS, "available_at").collect())
+        yield facts.texts(incoming.rows.slice(start, _ROWS_AT_ONCE).select(*facts.PARTS, "available_at").collect())
 
 
 def _sights(incoming: list[_Incoming]) -> tuple[pl.DataFrame, int]:
@@ -199,4 +199,4 @@ def _stored(lake: Lake, scorer: Scorer, sights: pl.DataFrame) -> pl.DataFrame:
 
 
 def _append(lake: Lake, rows: pl.DataFrame, scorer: Scorer, now: datetime) -> None:
-    lake.append(SCORES, scores(rows, scorer), now=now)
+    lake.append(SCORES, facts.scores(rows, scorer), now=now)
