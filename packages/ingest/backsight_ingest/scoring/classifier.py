@@ -182,7 +182,7 @@ def _session(model: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = _threads()
     # Every batch has another shape: what is kept for one is of no use to the next.
     options.enable_mem_pattern = False
     present = onnxruntime.get_available_providers()
@@ -191,6 +191,12 @@ def _session(model: Path) -> Any:
         return onnxruntime.InferenceSession(str(model), options, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions have no common base
         raise BadInput(f"{model} is no ONNX model that can be run: {error}") from None
+
+
+def _threads() -> int:
+    # By OpenMP's variable Spark says how many cores a task has, beside others on the same machine.
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() else len(os.sched_getaffinity(0))
 
 
 def _tokenizer(folder: Path) -> Any:
