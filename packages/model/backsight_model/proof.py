@@ -222,12 +222,22 @@ def judge(claims: Mapping[str, tuple[Comparison, ...]]) -> tuple[Claim, ...]:
     most 5 %, however the claims depend on each other.
     """
     raw = {name: max(comparison.p_value for comparison in comparisons) for name, comparisons in claims.items()}
-    adjusted: dict[str, float] = {}
-    floor = 0.0
-    for place, name in enumerate(sorted(raw, key=lambda key: raw[key])):
-        floor = max(floor, min(1.0, (len(raw) - place) * raw[name]))
-        adjusted[name] = floor
+    adjusted = holm(raw)
     return tuple(
         Claim(name=name, comparisons=comparisons, p_value=raw[name], adjusted=adjusted[name])
         for name, comparisons in claims.items()
     )
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values corrected for how many claims are made together (Holm 1979).
+
+    >>> holm({"one": 0.01, "other": 0.04, "third": 0.5})
+    {'one': 0.03, 'other': 0.08, 'third': 0.5}
+    """
+    adjusted: dict[str, float] = {}
+    floor = 0.0
+    for place, name in enumerate(sorted(p_values, key=lambda key: p_values[key])):
+        floor = max(floor, min(1.0, (len(p_values) - place) * p_values[name]))
+        adjusted[name] = floor
+    return adjusted
