@@ -44,6 +44,9 @@ def spark() -> Iterator[Any]:
     settings = {
         "spark.ui.enabled": "false",
         "spark.driver.memory": "512m",
+        # What runs for seconds is not worth much compiling.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.sql.codegen.wholeStage": "false",
         "spark.driver.host": "localhost",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.log.level": "ERROR",
@@ -132,6 +135,7 @@ def _one_machine(posts: pl.DataFrame, model: Path, at: Path) -> pl.DataFrame:
 
 
 @needs_spark
+@pytest.mark.slow
 def test_many_workers_say_what_one_machine_says(
     spark: Any, posts: pl.DataFrame, table: str, model: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +161,7 @@ def test_many_workers_say_what_one_machine_says(
 
 
 @needs_spark
+@pytest.mark.slow
 def test_what_came_by_spark_is_known_to_the_machine_that_goes_on(
     spark: Any, posts: pl.DataFrame, table: str, model: Path, tmp_path: Path
 ) -> None:
@@ -177,6 +182,7 @@ def test_what_came_by_spark_is_known_to_the_machine_that_goes_on(
 
 
 @needs_spark
+@pytest.mark.slow
 def test_a_post_without_a_clock_is_refused(spark: Any, posts: pl.DataFrame, model: Path, tmp_path: Path) -> None:
     from pyspark.errors import PythonException
 
