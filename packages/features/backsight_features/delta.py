@@ -187,7 +187,18 @@ def storage_options(uri: str, options: Mapping[str, str] | None = None) -> dict[
 def scan(table: DeltaTable) -> pl.LazyFrame:
     """Return the rows of a table at the version it was opened at, unordered."""
     # polars takes the percent-encoded address for the name: behind a blank in the path it would find nothing.
-    return pl.scan_delta(table, use_pyarrow="%" in table.table_uri)
+    files = sorted(paths(table)) if "%" in table.table_uri else []
+    if not files:
+        return pl.scan_delta(table)
+    folders = table.metadata().partition_columns
+    return pl.scan_parquet(
+        addresses(table, files),
+        glob=False,
+        hive_partitioning=bool(folders),
+        hive_schema=dict.fromkeys(folders, pl.String) or None,
+        try_parse_hive_dates=False,
+        storage_options=table._storage_options,
+    )
 
 
 def paths(table: DeltaTable) -> set[str]:
@@ -197,8 +208,7 @@ def paths(table: DeltaTable) -> set[str]:
 
 def addresses(table: DeltaTable, files: Iterable[str]) -> list[str]:
     """Return where polars reads some files of a table, named as by `paths`."""
-    uri = table.table_uri
-    root = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    root = unquote(table.table_uri).removeprefix("file://")
     return [join(root, unquote(path)) for path in files]
 
 
