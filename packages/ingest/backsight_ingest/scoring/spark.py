@@ -93,8 +93,8 @@ def score_frame(posts: "DataFrame", open_scorer: Callable[[], Scorer]) -> "DataF
 def bring_in(lake: Lake, folder: Path, *, now: datetime) -> Appended:
     """Append scores that a job wrote as Parquet to the lake, a file at a time.
 
-    A text that has its score keeps it: in another job, batches and machines may be others, and with them the last bits of
-    what a model says. Only an earlier clock is news of it, so that a folder may be brought in again.
+    A text that has its score keeps it: in another job, batches and machines may be others, and with them the last bits
+    of what a model says. Only an earlier clock is news of it, so that a folder may be brought in again.
 
     Parameters
     ----------
