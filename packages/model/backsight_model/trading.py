@@ -17,6 +17,8 @@ import polars as pl
 from backsight_model import performance
 from backsight_model.arrays import FloatArray, IntArray, TimeArray
 from backsight_model.proof import LEVEL, Comparison, compare, holm
+from backsight_model.training import TrainingSet
+from backsight_model.walk import MODEL, Walk
 
 DELAY = 1
 """Bars between the close that a forecast was made at and the close that is traded at."""
@@ -219,6 +221,39 @@ class Trading:
             "rules": [one.to_json() | {"adjusted": self.adjusted[one.rule]} for one in self.rules],
             "buy_and_hold": self.hold.to_json(),
         }
+
+
+def trade_walk(data: TrainingSet, walked: Walk, bars: pl.DataFrame, *, lag: int, costs: Costs) -> Trading:
+    """Return what the model's forecasts of a walk would have earned on the bars that came.
+
+    A forecast counts as made at the close before its instant, also where its newest bar is older: a bar that comes
+    in hours late is not traded hours ago.
+
+    Parameters
+    ----------
+    data : TrainingSet
+        Of one symbol.
+    walked : Walk
+    bars : DataFrame with `observed_at`, `close`
+        All stored versions of the bars on the grid, as `bars.read` orders them.
+    lag, costs
+        See `trade`.
+    """
+    windows, samples = data.windows, walked.samples
+    step = np.timedelta64(windows.timeframe // timedelta(microseconds=1), "us")
+    at, first = data.at[samples], windows.observed_at[samples[0]]
+    closed_at = first + (at - first) // step * step
+    known_before = data.log_rv[data.label_at <= at[0]]
+    return trade(
+        Tape.read(bars, first=first, last=closed_at[-1] + (data.horizon + DELAY + 1) * step, step=windows.timeframe),
+        closed_at,
+        p_up=walked.p_up[MODEL],
+        volatility=np.exp(0.5 * (walked.log_rv[MODEL] + walked.below_mean[MODEL])),
+        usual=float(np.exp(0.5 * known_before.mean())),
+        horizon=data.horizon,
+        lag=lag,
+        costs=costs,
+    )
 
 
 def trade(

@@ -6,6 +6,7 @@ import numpy as np
 
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
 from backsight_model.proof import LEVEL, Claim, Comparison, Directional, compare, judge, pesaran_timmermann
+from backsight_model.trading import Traded, Trading
 from backsight_model.training import TrainingSet
 from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
 
@@ -63,11 +64,14 @@ class Verdict:
         The model against every other forecaster, by target, uncorrected: for reading, not for claiming.
     directional : Directional
         Do the forecast signs go with the signs that came, uncorrected.
+    trading : Trading or None
+        What the model's forecasts would have earned; None where no bars were at hand to trade on.
     """
 
     claims: tuple[Claim, ...]
     comparisons: dict[str, tuple[Comparison, ...]]
     directional: Directional
+    trading: Trading | None = None
 
     @property
     def proven(self) -> dict[str, bool]:
@@ -75,16 +79,35 @@ class Verdict:
         return {claim.name: claim.proven for claim in self.claims if claim.name in TARGETS}
 
     @property
+    def skill(self) -> bool:
+        """Whether any target is proven: what a bundle needs to be promoted."""
+        return any(self.proven.values())
+
+    @property
+    def tradable(self) -> tuple[Traded, ...]:
+        """The rules that turn proven skill into more than it costs and more than luck."""
+        return () if self.trading is None else self.trading.tradable(self.proven)
+
+    @property
     def word(self) -> str:
-        """``skill`` where any target is proven, else ``no skill``."""
-        return "skill" if any(self.proven.values()) else "no skill"
+        """``tradable``, ``skill`` or ``no skill``."""
+        if self.tradable:
+            return "tradable"
+        return "skill" if self.skill else "no skill"
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdict in words: one sentence over all, and one per claim."""
-        proven = [target for target, held in self.proven.items() if held]
-        overall = f"skill in {' and '.join(proven)}" if proven else "no skill"
-        return (f"Verdict: {overall}.", *(sentence(claim, len(self.claims)) for claim in self.claims))
+        """The verdict in words: one sentence over all, one per claim, and one on trading."""
+        overall = f"skill in {' and '.join(target for target, held in self.proven.items() if held)}"
+        if not self.skill:
+            overall = "no skill"
+        elif self.tradable:
+            overall = f"tradable, with {overall}"
+        elif self.trading is not None:
+            overall = f"{overall}; not tradable at {self.trading.costs.per_side_bp:g} bp a side"
+        claims = (sentence(claim, len(self.claims)) for claim in self.claims)
+        earned = () if self.trading is None else (trading_sentence(self.trading, self.tradable),)
+        return (f"Verdict: {overall}.", *claims, *earned)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -113,7 +136,13 @@ def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
     )
 
 
-def decide(full: Losses, p_up: FloatArray, came_up: BoolArray, price_only: Losses | None = None) -> Verdict:
+def decide(
+    full: Losses,
+    p_up: FloatArray,
+    came_up: BoolArray,
+    price_only: Losses | None = None,
+    trading: Trading | None = None,
+) -> Verdict:
     """Return the verdict on the model that reads the full service.
 
     Parameters
@@ -124,6 +153,8 @@ def decide(full: Losses, p_up: FloatArray, came_up: BoolArray, price_only: Losse
         The model's forecasts and the signs that came.
     price_only : Losses, optional
         Of the service it is compared with; paired on the instants that both have.
+    trading : Trading, optional
+        What the forecasts would have earned.
     """
     references = {"volatility": VOLATILITY_REFERENCES, "direction": DIRECTION_REFERENCES}
     comparisons = {
@@ -153,6 +184,7 @@ def decide(full: Losses, p_up: FloatArray, came_up: BoolArray, price_only: Losse
         claims=judge(claims),
         comparisons=comparisons,
         directional=pesaran_timmermann(p_up > 0.5, came_up, lag=full.lag),
+        trading=trading,
     )
 
 
@@ -173,6 +205,19 @@ def sentence(claim: Claim, claims: int) -> str:
         return f"{said}."
     seen = f"{hardest.detectable * share:.2f} %"
     return f"{said}; with {hardest.count} instants a true gain under {seen} would mostly go unseen at {LEVEL:.0%}."
+
+
+def trading_sentence(trading: Trading, tradable: tuple[Traded, ...]) -> str:
+    """Return in words what the best rule earned: of those that are tradable, else of all."""
+    best = max(tradable or trading.rules, key=lambda one: one.net_year)
+    which = f"The best of {len(trading.rules)} rules, {best.rule},"
+    earned = f"earns {100 * best.net_year:+.1f} % a year after {trading.costs.per_side_bp:g} bp a side"
+    against = f"{chance(trading.adjusted[best.rule])} after correction for {len(trading.rules)} rules"
+    left = "trades nothing" if best.break_even_bp is None else f"breaks even at {best.break_even_bp:.1f} bp a side"
+    return (
+        f"trading: {'tradable' if tradable else 'not tradable'}. {which} {earned} ({against}) and {left}; "
+        f"buy and hold earns {100 * trading.hold.net_year:+.1f} % a year."
+    )
 
 
 def chance(p_value: float) -> str:
