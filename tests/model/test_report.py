@@ -27,16 +27,17 @@ def made_up(data: TrainingSet, *, knows: float) -> Walk:
     plain = level + 0.3 * noise
     toss = np.full(len(samples), 0.5)
     sure = 0.5 + knows * (data.up[samples] - 0.5)
-    log_rv = dict.fromkeys(("persistence", "HAR", "HAR-X", "linear"), plain)
+    log_rv = dict.fromkeys(("persistence", "log-HAR", "HAR-X", "linear"), plain)
     p_up = dict.fromkeys(("base rate", "persistence", "one-bar reversal", "logistic"), toss)
     return Walk(
         samples=samples,
         fold=1 + (np.arange(len(samples)) >= len(samples) // 2),
         log_rv={**log_rv, MODEL: plain + knows * (truth - plain)},
         p_up={**p_up, MODEL: np.clip(sure + 0.01 * noise, 0.01, 0.99)},
-        below_mean={name: np.zeros(len(samples)) for name in (*log_rv, MODEL)},
+        below_mean={name: np.full(len(samples), 0.1) for name in (*log_rv, MODEL)},
         clock_up=np.ones(len(samples), dtype=bool),
         epochs=((1, 0), (2, 2)),
+        notes=(),
     )
 
 
@@ -139,15 +140,6 @@ def test_sharpe_by_hand() -> None:
     assert flags.net_sharpe(p_up, log_return, horizon=1) == pytest.approx(expected)
 
 
-def test_calibration_by_hand() -> None:
-    forecast, came, count = flags.calibration(
-        np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, True, True, True]), bins=2
-    )
-    np.testing.assert_allclose(forecast, [0.15, 0.7])
-    np.testing.assert_allclose(came, [0.5, 1.0])
-    assert count.tolist() == [2, 2]
-
-
 class Page(HTMLParser):
     """Collects captions and everything that a page would load."""
 
@@ -203,6 +195,7 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
             price_only=losses(data, made_up(data, knows=0.1), service="price_1h"),
             verdict=verdict,
             flags=("Beware of <this>.",),
+            trials=1,
         ),
         tmp_path / "report",
     )
@@ -213,9 +206,9 @@ def test_the_page_stands_alone_and_names_the_scorer_everywhere(written: tuple[Pa
     page = Page()
     text = written[0].read_text()
     page.feed(text)
-    assert len(page.loads) == 4
+    assert len(page.loads) == 12
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
-    assert len(page.captions) == page.tables >= 8
+    assert len(page.captions) == page.tables >= 16
 
     assert all("texts scored by <b>words</b>@1" in caption for caption in page.captions)
     assert "<b>words" not in text
@@ -233,4 +226,4 @@ def test_the_page_and_the_json_say_the_same(written: tuple[Path, Path]) -> None:
         for row in table["rows"]:
             assert f"<td>{row['pooled']:.4f}</td>" in text
             assert np.mean(row["folds"]) == pytest.approx(row["pooled"], rel=0.01)
-    assert {row["target"] for row in document["against_price_only"]["rows"]} == {"volatility", "direction"}
+    assert {row["target"] for row in document["ablation"]["rows"]} == {"volatility", "direction"}

@@ -144,6 +144,7 @@ def run(
             price_only=price_only,
             verdict=verdict,
             flags=flags,
+            trials=1,
         ),
         report_folder or workspace.reports / folder.name,
     )

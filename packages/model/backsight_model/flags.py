@@ -1,59 +1,144 @@
 """Red flags: results that are more likely a mistake than a discovery."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from backsight_model.arrays import BoolArray, FloatArray
+from backsight_model.baselines import LAST_BAR, LAST_DAY
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import Verdict
+from backsight_model.verdict import TARGETS, Losses, Verdict
 from backsight_model.walk import MODEL, Walk
 
-COST = 0.001
-"""Cost of a full turn from long to short on each side, as a share: 10 basis points."""
 YEAR = np.timedelta64(365, "D")
+HONEST_ACCURACY = 0.58
+RARE_SHARPE = 3.0
+ECHO = 0.8
+"""Correlation with the last move from which on a forecast is taken to repeat it."""
+LONGER_EMBARGO = 7
+"""Horizons after the beginning of each test block that a gain has to outlive."""
 
 
-def red_flags(data: TrainingSet, walked: Walk, verdict: Verdict) -> tuple[str, ...]:
-    """Return what makes a careful reader doubt the result, one sentence each.
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that was looked for.
+
+    Attributes
+    ----------
+    name : str
+    raised : bool
+        Whether it was found, and is a red flag.
+    said : str
+        What was seen, in one sentence.
+    """
+
+    name: str
+    raised: bool
+    said: str
+
+
+def checks(data: TrainingSet, walked: Walk, full: Losses, verdict: Verdict) -> tuple[Check, ...]:
+    """Return what makes a careful reader doubt a result, each looked for in this one.
 
     Thresholds come from published flaws and from what honest forecasts of daily moves reach.
     """
-    p_up, came_up = walked.p_up[MODEL], data.up[walked.samples]
+    return (
+        _accuracy(data, walked, verdict),
+        _clock(data, walked, verdict),
+        *(_embargo(data, full, verdict, target) for target in TARGETS),
+        _echo(data, walked),
+        _sharpe(verdict),
+        _signs(verdict),
+        Check(
+            name="error in percent of the price",
+            raised=False,
+            said="There is no MAPE here, with or without that of persistence: the model forecasts no price.",
+        ),
+    )
+
+
+def _accuracy(data: TrainingSet, walked: Walk, verdict: Verdict) -> Check:
+    at, accuracy = data.at[walked.samples], verdict.directional.accuracy
+    days = (at.max() - at.min()) / np.timedelta64(1, "D")
+    return Check(
+        name="accuracy",
+        raised=bool(days >= YEAR / np.timedelta64(1, "D") and accuracy > HONEST_ACCURACY),
+        said=f"Accuracy of {accuracy:.1%} over {days:.0f} days: over a year or more, honest daily forecasts stay below "
+        f"{100 * HONEST_ACCURACY:.0f} %.",
+    )
+
+
+def _clock(data: TrainingSet, walked: Walk, verdict: Verdict) -> Check:
+    right = float((walked.clock_up == data.up[walked.samples]).mean())
     accuracy = verdict.directional.accuracy
-    at = data.at[walked.samples]
-    found = []
-    if at.max() - at.min() >= YEAR and accuracy > 0.58:
-        found.append(f"Accuracy of {accuracy:.1%} over a year or more: honest daily forecasts stay below 58 %.")
-    clock = float((walked.clock_up == came_up).mean())
-    if verdict.proven["direction"] and clock >= accuracy:
-        found.append(f"Repeating the newest training label is right in {clock:.1%}, no worse than the model.")
-    last = np.nan_to_num(data.newest("ret_log_24h")[walked.samples])
-    likeness = correlation(p_up, last)
-    if abs(likeness) > 0.8:
-        found.append(f"P(up) correlates {likeness:+.2f} with the last day's move: the model repeats what was.")
-    ratio = net_sharpe(p_up, data.log_return[walked.samples], horizon=data.horizon)
-    if ratio > 3:
-        found.append(f"Net Sharpe ratio of {ratio:.1f} on one asset: above 3 is rarely real.")
-    if verdict.proven["direction"] and verdict.directional.p_value > 0.05:
-        found.append(
-            f"Log loss says skill in direction, the signs alone do not (p = {verdict.directional.p_value:.2f}): "
-            "the gain lies in the size of the probabilities."
-        )
-    return tuple(found)
+    found = verdict.proven["direction"] and right >= accuracy
+    return Check(
+        name="nearest neighbour on the clock",
+        raised=found,
+        said=f"Repeating the newest training label is right in {right:.1%}, the model in {accuracy:.1%}"
+        f"{': no better than a look at the clock' if found else ''}.",
+    )
 
 
-def net_sharpe(p_up: FloatArray, log_return: FloatArray, *, horizon: int) -> float:
-    """Return the yearly Sharpe ratio, after cost, of holding the likelier side over each horizon.
+def _embargo(data: TrainingSet, full: Losses, verdict: Verdict, target: str) -> Check:
+    """Leave out what follows the training part of each fold: the same model, judged after a longer embargo."""
+    reference = next(claim for claim in verdict.claims if claim.name == target).hardest.reference
+    gain = full.of(target)[reference] - full.of(target)[MODEL]
+    starts = np.flatnonzero(np.diff(full.fold, prepend=full.fold[0] - 1))
+    ends = np.append(starts[1:], len(gain)) - 1
+    step = np.timedelta64(int(data.windows.timeframe.total_seconds()), "s")
+    # A block that is not much longer than the embargo would leave nothing to judge.
+    longer = np.minimum(LONGER_EMBARGO * data.horizon * step, (full.at[ends] - full.at[starts]) / 2)
+    far = full.at >= np.repeat(full.at[starts] + longer, ends - starts + 1)
+    level = float(full.of(target)[reference].mean())
+    whole, later = (100 * float(part.mean()) / level for part in (gain, gain[far]))
+    found = verdict.proven[target] and later < whole / 2
+    return Check(
+        name=f"embargo, {target}",
+        raised=found,
+        said=f"{target.capitalize()}: the gain on {reference} is {whole:+.2f} %, and {later:+.2f} % where the first "
+        f"{LONGER_EMBARGO} horizons of each test block are left out{': it collapses' if found else ''}.",
+    )
 
-    Mean over the `horizon` ways to cut hourly instants into days that do not overlap; 0 where there are
-    too few.
-    """
-    ratios = []
-    for offset in range(horizon):
-        side = np.where(p_up[offset::horizon] > 0.5, 1.0, -1.0)
-        earned = side * log_return[offset::horizon] - COST * np.abs(np.diff(side, prepend=0.0))
-        if len(earned) > 2 and earned.std() > 0:
-            ratios.append(float(earned.mean() / earned.std()) * np.sqrt(365 * 24 / horizon))
-    return float(np.mean(ratios)) if ratios else 0.0
+
+def _echo(data: TrainingSet, walked: Walk) -> Check:
+    p_up = walked.p_up[MODEL]
+    moves = {"day": LAST_DAY, "bar": LAST_BAR}
+    likeness = {
+        name: correlation(p_up, np.nan_to_num(data.newest(move)[walked.samples])) for name, move in moves.items()
+    }
+    found = max(abs(value) for value in likeness.values()) > ECHO
+    return Check(
+        name="last move",
+        raised=found,
+        said=f"P(up) correlates {likeness['day']:+.2f} with the last day's move and {likeness['bar']:+.2f} with the last "
+        f"bar's{': the model repeats what was' if found else ''}.",
+    )
+
+
+def _sharpe(verdict: Verdict) -> Check:
+    name = "net Sharpe ratio"
+    if verdict.trading is None:
+        return Check(name=name, raised=False, said="Nothing was traded: no bars were at hand.")
+    best = max(verdict.trading.rules, key=lambda one: one.sharpe)
+    return Check(
+        name=name,
+        raised=best.sharpe > RARE_SHARPE,
+        said=f"Net Sharpe ratio of {best.sharpe:.2f} on one asset ({best.rule}): above {RARE_SHARPE:.0f} is rarely real.",
+    )
+
+
+def _signs(verdict: Verdict) -> Check:
+    p_value = verdict.directional.p_value
+    found = verdict.proven["direction"] and p_value > 0.05
+    return Check(
+        name="signs and probabilities",
+        raised=found,
+        said=f"Log loss says skill in direction, the signs alone do not (p = {p_value:.2f}): the gain lies in the size of "
+        "the probabilities."
+        if found
+        else f"The signs alone have p = {p_value:.2f}, and contradict no claim.",
+    )
 
 
 def correlation(one: FloatArray, other: FloatArray) -> float:
@@ -61,13 +146,3 @@ def correlation(one: FloatArray, other: FloatArray) -> float:
     if one.std() == 0 or other.std() == 0:
         return 0.0
     return float(np.corrcoef(one, other)[0, 1])
-
-
-def calibration(p_up: FloatArray, came_up: BoolArray, *, bins: int = 10) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return mean forecast, frequency and count in bins of equal count: three arrays of shape (<= bins,)."""
-    edges = np.unique(np.quantile(p_up, np.linspace(0, 1, bins + 1)))
-    place = np.clip(np.searchsorted(edges, p_up, side="right") - 1, 0, max(len(edges) - 2, 0))
-    count = np.bincount(place)
-    some = count > 0
-    forecast, came = np.bincount(place, weights=p_up), np.bincount(place, weights=came_up.astype(np.float64))
-    return forecast[some] / count[some], came[some] / count[some], count[some].astype(np.float64)

@@ -1,7 +1,5 @@
 """The report: one HTML page that needs nothing beside it, and the same numbers as JSON."""
 
-import base64
-import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,18 +7,11 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from backsight_model.arrays import FloatArray, TimeArray
-from backsight_model.flags import calibration, net_sharpe
-from backsight_model.proof import Comparison
+from backsight_model import evidence, plots
 from backsight_model.training import Manifest, TrainingSet
 from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict, chance
-from backsight_model.walk import MODEL, Walk
-
-GAP = np.timedelta64(6, "h")
-"""Instants further apart are not joined by a line."""
+from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +31,8 @@ class Report:
     verdict : Verdict
     flags : tuple of str
         Red flags.
+    trials : int
+        Configurations of the model that were tried until this one was shown, itself included.
     """
 
     manifest: Manifest
@@ -49,6 +42,11 @@ class Report:
     price_only: Losses | None
     verdict: Verdict
     flags: tuple[str, ...]
+    trials: int
+
+    def caption(self, title: str) -> str:
+        """Return a title with what the model read, and who scored the texts in it."""
+        return f"{title}. Service {self.manifest.service}, texts scored by {self.manifest.scorer or 'nobody'}."
 
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -61,7 +59,7 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
         loader=PackageLoader("backsight_model", "templates"), autoescape=True, undefined=StrictUndefined
     )
     environment.globals["chance"] = chance
-    page = environment.get_template("report.html.j2").render(report=document, plots=_plots(report))
+    page = environment.get_template("report.html.j2").render(report=document, figures=_figures(report, document))
     as_html.write_text(page, encoding="utf-8")
     return as_html, as_json
 
@@ -69,14 +67,7 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
 def summary(report: Report) -> dict[str, Any]:
     """Return all numbers and sentences of a report as plain values."""
     manifest, data, walked, verdict = report.manifest, report.data, report.walked, report.verdict
-    came_up, p_up = data.up[walked.samples], walked.p_up[MODEL]
-    forecast, came, count = calibration(p_up, came_up)
-    tables = [
-        _table(report, f"Volatility: {UNITS['volatility']} (lower is better)", report.full.volatility),
-        _table(report, "Volatility: QLIKE of the variance (lower is better)", report.full.qlike),
-        _table(report, f"Direction: {UNITS['direction']} (lower is better)", report.full.direction),
-        _table(report, "Direction: accuracy (higher is better)", report.full.hit),
-    ]
+    full, caption = report.full, report.caption
     return {
         "title": f"{manifest.series}, {manifest.horizon} bars ahead, service {manifest.service}",
         "scorer": manifest.scorer,
@@ -90,28 +81,27 @@ def summary(report: Report) -> dict[str, Any]:
                 "proven": claim.proven,
                 "p_value": claim.p_value,
                 "adjusted": claim.adjusted,
-                "comparisons": [_comparison(one) for one in claim.comparisons],
+                "comparisons": [evidence.comparison(one) for one in claim.comparisons],
             }
             for claim in verdict.claims
         ],
         "red_flags": list(report.flags),
-        "tables": tables,
-        "comparisons": {
-            target: {
-                "caption": _caption(report, f"{target.capitalize()}: the model against each other forecaster"),
-                "rows": [_comparison(one) for one in verdict.comparisons[target]],
-            }
-            for target in TARGETS
-        },
-        "against_price_only": _against_price_only(report),
+        "needs": {"volatility": list(VOLATILITY_REFERENCES), "direction": list(DIRECTION_REFERENCES)},
+        "comparisons": evidence.comparisons(full, horizon=data.horizon, caption=caption),
+        "confidence_sets": evidence.confidence_sets(full, horizon=data.horizon, caption=caption),
+        "ablation": _ablation(report),
         "directional": asdict(verdict.directional) | {"statistic": _finite(verdict.directional.statistic)},
-        "calibration": {
-            "caption": _caption(report, "Calibration of P(up)"),
-            "forecast": forecast.tolist(),
-            "came": came.tolist(),
-            "count": count.tolist(),
-        },
-        "net_sharpe": net_sharpe(p_up, data.log_return[walked.samples], horizon=data.horizon),
+        "calibration": evidence.reliability(data, walked, caption=caption),
+        "density": evidence.density(data, walked, lag=full.lag, caption=caption),
+        "stability": evidence.parts(data, walked, full, caption=caption),
+        "overfitting": evidence.chosen(full, verdict.trading, trials=report.trials, caption=caption),
+        "echo": evidence.echo(data, walked, caption=caption),
+        "tables": [
+            _table(report, f"Volatility: {UNITS['volatility']} (lower is better)", full.volatility),
+            _table(report, "Volatility: QLIKE of the variance (lower is better)", full.qlike),
+            _table(report, f"Direction: {UNITS['direction']} (lower is better)", full.direction),
+            _table(report, "Direction: accuracy (higher is better)", full.hit),
+        ],
         "coverage": _coverage(report),
         "epochs": [list(epochs) for epochs in walked.epochs],
         "manifest": manifest.to_json(),
@@ -129,29 +119,21 @@ def _table(report: Report, title: str, values: dict[str, Any]) -> dict[str, Any]
         }
         for name, series in values.items()
     ]
-    return {"caption": _caption(report, title), "rows": rows}
+    return {"caption": report.caption(title), "rows": rows}
 
 
-def _against_price_only(report: Report) -> dict[str, Any] | None:
+def _ablation(report: Report) -> dict[str, Any] | None:
     if report.price_only is None:
         return None
     rows = [
-        {"target": claim.name.split(":")[0], "adjusted": claim.adjusted, "proven": claim.proven, **_comparison(one)}
+        {"target": claim.name.split(":")[0], "adjusted": claim.adjusted, "proven": claim.proven}
+        | evidence.comparison(one)
         for claim in report.verdict.claims
         if claim.name not in TARGETS
         for one in claim.comparisons
     ]
     title = f"{report.full.service} against {report.price_only.service}, the same model on the same instants"
-    return {"caption": _caption(report, title), "rows": rows}
-
-
-def _comparison(one: Comparison) -> dict[str, Any]:
-    return asdict(one) | {
-        "skill": one.skill,
-        "skill_low": one.low / abs(one.reference_loss),
-        "skill_high": one.high / abs(one.reference_loss),
-        "skill_detectable": one.detectable / abs(one.reference_loss),
-    }
+    return {"caption": report.caption(title), "rows": rows}
 
 
 def _coverage(report: Report) -> dict[str, Any]:
@@ -160,7 +142,7 @@ def _coverage(report: Report) -> dict[str, Any]:
     absent = np.isnan(rows).mean(axis=0)
     gap = len(rows)
     return {
-        "caption": _caption(report, "Samples"),
+        "caption": report.caption("Samples"),
         "instants": len(data) + sum(data.left_out.values()),
         "samples": len(data),
         "left_out": data.left_out,
@@ -175,75 +157,49 @@ def _coverage(report: Report) -> dict[str, Any]:
     }
 
 
-def _caption(report: Report, title: str) -> str:
-    return f"{title}. Service {report.manifest.service}, texts scored by {report.manifest.scorer or 'nobody'}."
-
-
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _plots(report: Report) -> list[dict[str, str]]:
+def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return caption and image of each figure, by name."""
     data, walked = report.data, report.walked
     at = data.at[walked.samples]
-    yearly = np.sqrt(365 * 24 / data.horizon)
-    realised, predicted, harx = (
-        100 * yearly * np.exp(0.5 * values)
-        for values in (data.log_rv[walked.samples], walked.log_rv[MODEL], walked.log_rv["HAR-X"])
-    )
-    lines = {"realised": realised, "HAR-X": harx, MODEL: predicted}
-    forecast, came, count = calibration(walked.p_up[MODEL], data.up[walked.samples])
-    gains = {
-        target: np.cumsum(report.full.of(target)[name] - report.full.of(target)[MODEL])
-        for target, name in (("volatility", "HAR-X"), ("direction", "base rate"))
+    yearly = 100 * np.sqrt(365 * 24 / data.horizon)
+    lines = {"realised": data.log_rv[walked.samples], "HAR-X": walked.log_rv["HAR-X"], MODEL: walked.log_rv[MODEL]}
+    summed = {
+        target: np.cumsum(report.full.of(target)[against] - report.full.of(target)[MODEL])
+        for target, against in evidence.BENCHMARKS.items()
+        if target in TARGETS
     }
-    return [
-        {
-            "caption": _caption(report, "Volatility over the next bars, percent a year: forecast and realised"),
-            "image": _over_time(at, lines, label="% a year"),
-        },
-        {
-            "caption": _caption(report, "Calibration: frequency of a rise where P(up) was forecast"),
-            "image": _calibration(forecast, came, count),
-        },
-        *(
-            {
-                "caption": _caption(report, f"{target.capitalize()}: gain of the model summed over time"),
-                "image": _over_time(at, {f"gain in {UNITS[target]}": gain}, label="summed gain"),
-            }
-            for target, gain in gains.items()
+    density, stability = document["density"], document["stability"]
+    images = {
+        "volatility": (
+            report.caption("Volatility over the next bars, percent a year: forecast and realised"),
+            plots.over_time(
+                at, {name: yearly * np.exp(0.5 * values) for name, values in lines.items()}, label="% a year"
+            ),
         ),
-    ]
-
-
-def _over_time(at: TimeArray, lines: dict[str, FloatArray], *, label: str) -> str:
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    axes = figure.subplots()
-    # A line across a gap would draw what nobody saw.
-    whole = np.diff(at, prepend=at[:1]) <= GAP
-    for (name, values), color in zip(lines.items(), ("0.75", "tab:blue", "tab:red"), strict=False):
-        axes.plot(
-            at, np.where(whole, values, np.nan), label=name, linewidth=0.9, color=color if len(lines) > 1 else "tab:red"
+        "reliability": (document["calibration"]["caption"], plots.reliability(document["calibration"])),
+        "transform": (density["transform"]["caption"], plots.histogram(density["transform"]["count"])),
+        "echo": (document["echo"]["caption"], plots.lag_correlation(document["echo"])),
+    }
+    if density["intervals"]["rows"]:
+        images["intervals"] = (density["intervals"]["caption"], plots.coverage(density["intervals"]["rows"]))
+    for what, section in document["comparisons"].items():
+        images[f"gains: {what}"] = (
+            section["caption"],
+            plots.gains(section["rows"], name="reference", low="skill_low", high="skill_high"),
         )
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    return _image(figure)
-
-
-def _calibration(forecast: FloatArray, came: FloatArray, count: FloatArray) -> str:
-    figure = Figure(figsize=(4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.75", linewidth=0.9)
-    axes.scatter(forecast, came, s=200 * count / count.max(), color="tab:red", alpha=0.7)
-    span = [min(forecast.min(), came.min()) - 0.05, max(forecast.max(), came.max()) + 0.05]
-    axes.set(xlabel="forecast P(up)", ylabel="frequency of a rise", xlim=span, ylim=span)
-    axes.grid(alpha=0.3)
-    return _image(figure)
-
-
-def _image(figure: Figure) -> str:
-    FigureCanvasAgg(figure)
-    target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
-    return f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
+    for target, gain in summed.items():
+        against = evidence.BENCHMARKS[target]
+        images[f"summed: {target}"] = (
+            report.caption(f"{target.capitalize()}: gain of the model on {against}, summed over time"),
+            plots.over_time(at, {f"gain in {UNITS[target]}": gain}, label="summed gain"),
+        )
+        parts = stability[target]["folds"] + stability[target]["regimes"]
+        images[f"parts: {target}"] = (
+            stability[target]["caption"],
+            plots.gains(parts, name="name", low="low", high="high"),
+        )
+    return {name: {"caption": caption, "image": image} for name, (caption, image) in images.items()}

@@ -1,0 +1,254 @@
+"""What a report shows beside the claims, as plain values: each section from the same losses and forecasts."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from backsight_model import calibration, overfitting, stability, superiority
+from backsight_model.arrays import FloatArray, IntArray
+from backsight_model.proof import LEVEL, Comparison, compare
+from backsight_model.trading import Trading
+from backsight_model.training import TrainingSet
+from backsight_model.verdict import TARGETS, UNITS, Losses
+from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
+
+QLIKE = "volatility, QLIKE"
+BENCHMARKS = {
+    "volatility": VOLATILITY_REFERENCES[0],
+    QLIKE: VOLATILITY_REFERENCES[0],
+    "direction": DIRECTION_REFERENCES[0],
+}
+"""What has to be beaten first, by what is judged."""
+NAMES = {
+    "volatility": f"Volatility, {UNITS['volatility']}",
+    QLIKE: "Volatility, QLIKE of the variance",
+    "direction": f"Direction, {UNITS['direction']}",
+}
+PLAIN = {
+    "volatility": "squared error of log variance",
+    QLIKE: "QLIKE of the variance",
+    "direction": "log loss of P(up)",
+}
+BINS = 10
+
+Caption = Callable[[str], str]
+Section = dict[str, Any]
+
+
+def judged(full: Losses) -> dict[str, dict[str, FloatArray]]:
+    """Return the losses by what is judged and forecaster."""
+    return {"volatility": full.volatility, QLIKE: full.qlike, "direction": full.direction}
+
+
+def comparisons(full: Losses, *, horizon: int, caption: Caption) -> dict[str, Section]:
+    """Return the model against each other forecaster, with intervals of two kinds, by what is judged."""
+    sections = {}
+    for what, losses in judged(full).items():
+        drawn = superiority.bootstrap_intervals(losses, model=MODEL, horizon=horizon)
+        rows = [
+            comparison(compare(losses[MODEL], losses[name], lag=full.lag, model=MODEL, reference=name))
+            | _as_share(interval, float(losses[name].mean()))
+            for name, interval in drawn.items()
+        ]
+        sections[what] = {"caption": caption(f"{NAMES[what]}: the model against each other forecaster"), "rows": rows}
+    return sections
+
+
+def comparison(one: Comparison) -> Section:
+    """Return a comparison as plain values, gains also as shares of the reference's loss.
+
+    `needed` is the number of instants that would show this gain at the 5 % level in 80 % of the cases; None where
+    nothing was gained.
+    """
+    scale = abs(one.reference_loss)
+    return asdict(one) | {
+        "skill": one.skill,
+        "skill_low": one.low / scale,
+        "skill_high": one.high / scale,
+        "skill_detectable": one.detectable / scale,
+        "needed": int(np.ceil(one.count * (one.detectable / one.gain) ** 2)) if one.gain > 0 else None,
+    }
+
+
+def _as_share(interval: tuple[float, float] | None, loss: float) -> Section:
+    low, high = (None, None) if interval is None else (bound / abs(loss) for bound in interval)
+    return {"drawn_low": low, "drawn_high": high}
+
+
+def confidence_sets(full: Losses, *, horizon: int, caption: Caption) -> list[Section]:
+    """Return which forecasters may be the best, and whether any beats the benchmark or the model."""
+    sections = []
+    for what, losses in judged(full).items():
+        found = superiority.confidence_set(losses, horizon=horizon)
+        benchmark = BENCHMARKS[what]
+        above = {
+            name: superiority.superior_ability(losses, benchmark=name, horizon=horizon) for name in (benchmark, MODEL)
+        }
+        ranked = sorted(found.loss, key=lambda name: found.loss[name])
+        sections.append(
+            {
+                "what": what,
+                "caption": caption(f"{NAMES[what]}: which forecasters may be the best"),
+                "rows": [
+                    {
+                        "forecaster": name,
+                        "loss": found.loss[name],
+                        "p_value": found.p_value[name],
+                        "kept": name in found.kept,
+                        "model": name == MODEL,
+                    }
+                    for name in ranked
+                ],
+                "superior": above,
+                "words": _said(what, found, benchmark, above),
+            }
+        )
+    return sections
+
+
+def _said(what: str, found: superiority.ConfidenceSet, benchmark: str, above: dict[str, float]) -> str:
+    held = "is" if MODEL in found.kept else "is not"
+    others = len(found.kept) - (MODEL in found.kept)
+    company = f"with {others} other{'s' if others != 1 else ''}" if MODEL in found.kept else f"which holds {others}"
+    return (
+        f"By {PLAIN[what]}, the model {held} in the 95 % set of the best, {company} of {len(found.loss)} forecasters. "
+        f"{'Some forecaster beats' if above[benchmark] <= LEVEL else 'No forecaster measurably beats'} {benchmark} "
+        f"(SPA, p = {above[benchmark]:.3f}), {'some beats' if above[MODEL] <= LEVEL else 'none measurably beats'} "
+        f"the model (p = {above[MODEL]:.3f})."
+    )
+
+
+def reliability(data: TrainingSet, walked: Walk, *, caption: Caption) -> Section:
+    """Return the reliability of P(up)."""
+    found = calibration.reliability(walked.p_up[MODEL], data.up[walked.samples], horizon=data.horizon)
+    return {
+        "caption": caption("Calibration of P(up): how often the price rose where so much was forecast"),
+        "error": found.error,
+        **{name: getattr(found, name).tolist() for name in ("forecast", "came", "low", "high", "count")},
+    }
+
+
+def density(data: TrainingSet, walked: Walk, *, lag: int, caption: Caption) -> Section:
+    """Return whether the density around the volatility forecast is right, and what its intervals cover."""
+    residual = data.log_rv[walked.samples] - walked.log_rv[MODEL]
+    deviation = np.sqrt(2.0 * walked.below_mean[MODEL])
+    found = calibration.transform(residual, deviation, lag=lag)
+    covered = calibration.intervals(
+        residual,
+        deviation,
+        fold=walked.fold,
+        at=data.at[walked.samples],
+        label_at=data.label_at[walked.samples],
+        lag=lag,
+    )
+    return {
+        "transform": {
+            "caption": caption("Volatility: where what came lies in the forecast density"),
+            "count": np.histogram(found.values, BINS, (0.0, 1.0))[0].tolist(),
+            **{name: getattr(found, name) for name in ("centre", "spread", "centre_p", "spread_p", "words")},
+        },
+        "intervals": {
+            "caption": caption("Volatility: how often central intervals held what came, after the first fold"),
+            "rows": [
+                {"level": plain.level, "gaussian": asdict(plain), "conformal": asdict(conformal)}
+                for plain, conformal in covered
+            ],
+        },
+    }
+
+
+def parts(data: TrainingSet, walked: Walk, full: Losses, *, caption: Caption) -> dict[str, Section]:
+    """Return the gain on the benchmark by fold and by how turbulent the last day was, by target."""
+    folds = tuple(f"fold {number}" for number in range(1, int(walked.fold.max()) + 1))
+    turbulence = stability.terciles(data.last_log_rv[walked.samples])
+    sections = {}
+    for target in TARGETS:
+        losses, against = full.of(target), BENCHMARKS[target]
+
+        def gains(part: IntArray, names: tuple[str, ...]) -> list[Section]:
+            found = stability.by_part(losses[MODEL], losses[against], part, names, lag=full.lag)  # noqa: B023
+            return [asdict(one) for one in found]
+
+        sections[target] = {
+            "caption": caption(f"{NAMES[target]}: gain on {against} by fold, and by volatility of the last day"),
+            "against": against,
+            "folds": gains(walked.fold - 1, folds),
+            "regimes": gains(turbulence, stability.TERCILES),
+        }
+    return sections
+
+
+def chosen(full: Losses, trading: Trading | None, *, trials: int, caption: Caption) -> Section:
+    """Return how much of the result may be due to having chosen it.
+
+    Parameters
+    ----------
+    full : Losses
+    trading : Trading, optional
+        Its rules are strategies that could have been shown.
+    trials : int
+        Configurations of the model that were tried before this one.
+    caption : callable
+        Completes a title.
+    """
+    candidates = {
+        f"forecasters, {PLAIN[what]}": {name: losses[BENCHMARKS[what]] - one for name, one in losses.items()}
+        for what, losses in judged(full).items()
+    }
+    found = {
+        name: overfitting.backtest_overfitting(performance, measure="mean") for name, performance in candidates.items()
+    }
+    if trading is not None:
+        nets = {one.rule: one.net for one in trading.rules}
+        found["trading rules, Sharpe ratio"] = overfitting.backtest_overfitting(nets, measure="sharpe")
+    return {
+        "caption": caption("What becomes of the best of one half of time in the other half"),
+        "rows": [
+            {"chosen": name, "candidates": one.candidates, "probability": one.probability, "loss": one.loss}
+            for name, one in found.items()
+            if one is not None
+        ],
+        "deflated": None if trading is None else _deflated(trading, trials=trials, caption=caption),
+    }
+
+
+def _deflated(trading: Trading, *, trials: int, caption: Caption) -> Section:
+    nets = {one.rule: one.net for one in trading.rules}
+    ratios = {name: float(net.mean() / net.std()) if net.std() > 0 else 0.0 for name, net in nets.items()}
+    best = max(ratios, key=lambda name: ratios[name])
+    found = overfitting.deflated_sharpe(
+        nets[best],
+        trials=trials * len(nets),
+        # Rules on one forecast are alike; without skill, ratios of unlike trials would spread by this much.
+        deviation=max(float(np.std(list(ratios.values()))), 1.0 / np.sqrt(len(nets[best]))),
+    )
+    yearly = float(np.sqrt(trading.tape.per_year))
+    return {
+        "caption": caption("The best rule's Sharpe ratio after costs, deflated for having looked at many"),
+        "rule": best,
+        "sharpe_year": found.sharpe * yearly,
+        "luck_year": found.luck * yearly,
+        "trials": found.trials,
+        "bars": found.count,
+        "probability": found.probability,
+        "discovery": found.probability > 1 - LEVEL,
+    }
+
+
+def echo(data: TrainingSet, walked: Walk, *, caption: Caption) -> Section:
+    """Return how P(up) goes with moves that ended, and with those that came."""
+    windows, horizon = data.windows, data.horizon
+    step = np.timedelta64(windows.timeframe)
+    at = ((windows.observed_at[walked.samples] - windows.observed_at[0]) // step).astype(np.int64)
+    lags = np.arange(-3 * horizon, 3 * horizon + 1, max(1, horizon // 8))
+    found = stability.lag_correlation(walked.p_up[MODEL], data.log_return[walked.samples], at, lags)
+    return {
+        "caption": caption("Correlation of P(up) with the move that began so many bars later"),
+        "horizon": horizon,
+        "lags": lags.tolist(),
+        "correlation": found.tolist(),
+        "with_last_move": float(found[lags == -horizon][0]),
+        "with_coming_move": float(found[lags == 0][0]),
+    }
