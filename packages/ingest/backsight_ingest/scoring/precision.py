@@ -71,7 +71,7 @@ def in_precision(model: Path, precision: str, *, opened: Callable[[Path], Scorer
     """Return the ONNX file of a float32 classifier in a precision: itself, or one made now or earlier.
 
     What is made has passed the gate: on the probe sentences its labels and scores are near to those of float32, and
-    the same alone as in a batch. That takes about ten seconds a core for a model of BERT-base size, once.
+    the same alone as in a batch. That takes a minute or two for a model of BERT-base size on two cores, once.
 
     Parameters
     ----------
@@ -155,6 +155,6 @@ def check_neighbours(scorer: Scorer) -> float:
 def _check_name(precision: str) -> None:
     if precision not in PRECISIONS:
         raise BadInput(
-            f"no precision {precision}; there are {' and '.join(PRECISIONS)}. bf16 and int8 with a scale per batch or "
-            "per tensor are left out: their scores depend on the batch or on the processor"
+            f"no precision {precision}; there are {' and '.join(PRECISIONS)}. bf16 and int8 with a scale per batch "
+            "are left out: their scores depend on the batch"
         )
