@@ -18,6 +18,7 @@ from backsight_features.errors import BadInput, Drifted
 from backsight_features.lake import Lake
 from backsight_features.schemas import POSTS, SCORES
 from backsight_ingest.scoring import engine
+from backsight_ingest.scoring.lexicon import LexiconStandIn
 from backsight_ingest.scoring.models import from_folder
 from backsight_ingest.scoring.scorer import Scorer
 from backsight_ingest.scoring.spark import bring_in, score_frame
@@ -195,10 +196,23 @@ def test_a_post_without_a_clock_is_refused(spark: Any, posts: pl.DataFrame, mode
 
 
 @needs_spark
+@pytest.mark.slow
+def test_a_partition_without_a_text_opens_no_model(
+    spark: Any, posts: pl.DataFrame, model: Path, tmp_path: Path
+) -> None:
+    posts.head(2).tail(1).write_parquet(tmp_path / "posts.parquet")
+    scores = score_frame(spark.read.parquet(str(tmp_path / "posts.parquet")), _watched(model, tmp_path / "log"))
+    scores.write.parquet(str(tmp_path / "scores"))
+    assert pl.read_parquet(tmp_path / "scores" / "*.parquet").height == 1
+    (log,) = (tmp_path / "log").iterdir()
+    assert log.read_text().splitlines()[1:] == ["Up"]
+
+
+@needs_spark
 def test_columns_of_another_type_are_named(spark: Any) -> None:
     frame = spark.sql("SELECT 'up' AS title, TIMESTAMP_NTZ '2024-01-01 00:00:00' AS available_at")
     with pytest.raises(BadInput) as error:
-        score_frame(frame, engine.score)
+        score_frame(frame, LexiconStandIn)
     assert str(error.value) == (
         "posts: text is missing, should be string; available_at is timestamp_ntz, should be timestamp"
     )

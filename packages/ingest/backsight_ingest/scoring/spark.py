@@ -45,8 +45,8 @@ def score_frame(posts: "DataFrame", open_scorer: Callable[[], Scorer]) -> "DataF
         ``title`` and ``text``, raw and of type string, ``available_at`` of type timestamp, an instant. Further columns
         are ignored.
     open_scorer : callable
-        Returns the scorer. It travels to the workers, where each partition calls it once; a session would not travel.
-        `models.from_folder` of a folder that all of them see is one, see ``docs/scoring.md``.
+        Returns the scorer. It travels to the workers, where each partition that has a text calls it once; a session
+        would not travel. `models.from_folder` of a folder that all of them see is one, see ``docs/scoring.md``.
 
     Returns
     -------
@@ -71,8 +71,10 @@ def score_frame(posts: "DataFrame", open_scorer: Callable[[], Scorer]) -> "DataF
         raise BadInput(f"posts: {'; '.join(wrong)}")
 
     def scored(batches: Iterator["pd.DataFrame"]) -> Iterator["pd.DataFrame"]:
-        scorer = open_scorer()
+        scorer = None
         for texts in batches:
+            # Not before: of few texts, many partitions have none.
+            scorer = scorer or open_scorer()
             yield _scores(texts, scorer)
 
     # Spark may put partitions together that are small in bytes; the work is in the model, so it is told how many.
