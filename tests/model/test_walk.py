@@ -96,8 +96,9 @@ def test_nothing_of_the_test_part_is_learnt(short: TrainingSet) -> None:
 @pytest.mark.slow
 def test_every_forecaster_speaks_at_every_instant(short: TrainingSet, over_short: Walk) -> None:
     made = over_short
-    assert set(made.log_rv) == {"persistence", "HAR", "HAR-X", "linear", MODEL}
-    assert set(made.p_up) == {"base rate", "persistence", "one-bar reversal", "logistic", MODEL}
+    econometric = {"persistence", "EWMA", "GARCH", "HAR", "log-HAR", "HAR-X"}
+    assert set(made.log_rv) == set(made.below_mean) == {*econometric, "LightGBM", "linear", MODEL}
+    assert set(made.p_up) == {"base rate", "persistence", "one-bar reversal", "LightGBM", "logistic", MODEL}
     for forecasts in (*made.log_rv.values(), *made.p_up.values()):
         assert forecasts.shape == made.samples.shape
         assert np.isfinite(forecasts).all()

@@ -45,8 +45,9 @@ def walk_forward(
     embargo: timedelta,
     first: float = 0.4,
     tail: float = 0.15,
+    window: timedelta | None = None,
 ) -> list[Fold]:
-    """Return folds that train on the past only, each on all the past before its test block.
+    """Return folds that train on the past only: on all of it before the test block, or on its last `window`.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def walk_forward(
         Share of the span of time before the first test block.
     tail : float
         Share of the training part's span that is held back for early stopping.
+    window : timedelta, optional
+        How far back from its end a training part reaches; all the way unless given.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def walk_forward(
     edges[-1] = end
     made = []
     for start, stop in pairwise(edges):
-        fit, valid = _training_part(at, label_at, before=start, embargo=embargo, tail=tail)
+        fit, valid = _training_part(at, label_at, before=start, embargo=embargo, tail=tail, window=window)
         made.append(Fold(fit=fit, valid=valid, test=np.flatnonzero((at >= start) & (at < stop)), start=start))
     for number, fold in enumerate(made, start=1):
         if min(len(fold.fit), len(fold.valid), len(fold.test)) == 0:
@@ -91,20 +94,30 @@ def walk_forward(
     return made
 
 
-def final_fit(at: TimeArray, label_at: TimeArray, *, embargo: timedelta, tail: float = 0.15) -> Fold:
+def final_fit(
+    at: TimeArray, label_at: TimeArray, *, embargo: timedelta, tail: float = 0.15, window: timedelta | None = None
+) -> Fold:
     """Return the fold that learns from every sample and judges none: what is shipped after the proof."""
     end = label_at.max() + np.timedelta64(embargo // timedelta(microseconds=1), "us")
-    fit, valid = _training_part(at, label_at, before=end, embargo=embargo, tail=tail)
+    fit, valid = _training_part(at, label_at, before=end, embargo=embargo, tail=tail, window=window)
     if min(len(fit), len(valid)) == 0:
         raise BadInput(f"{len(at)} samples are too few to learn from and to stop by")
     return Fold(fit=fit, valid=valid, test=np.empty(0, dtype=np.int64), start=end)
 
 
 def _training_part(
-    at: TimeArray, label_at: TimeArray, *, before: np.datetime64, embargo: timedelta, tail: float
+    at: TimeArray,
+    label_at: TimeArray,
+    *,
+    before: np.datetime64,
+    embargo: timedelta,
+    tail: float,
+    window: timedelta | None,
 ) -> tuple[IntArray, IntArray]:
     free = np.timedelta64(embargo // timedelta(microseconds=1), "us")
     known = label_at <= before - free
+    if window is not None:
+        known &= at >= before - free - np.timedelta64(window // timedelta(microseconds=1), "us")
     if not known.any():
         nothing = np.empty(0, dtype=np.int64)
         return nothing, nothing

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backsight_model import baselines, linear
+from backsight_model import baselines, linear, rivals
 from backsight_model.arrays import BoolArray, FloatArray, IntArray
 from backsight_model.baselines import Har
 from backsight_model.linear import Line
+from backsight_model.rivals import Forecasts
 from backsight_model.scaling import Scaler, fit_scaler
 from backsight_model.settings import Settings
 from backsight_model.splits import Fold, final_fit, walk_forward
 from backsight_model.training import TrainingSet
+from backsight_model.volatility import Returns, bar_returns
 
 if TYPE_CHECKING:
     from backsight_model.lstm import Network
 
 MODEL = "LSTM"
-VOLATILITY_REFERENCES = ("HAR-X", "HAR", "persistence")
+VOLATILITY_REFERENCES = ("HAR-X", "log-HAR", "persistence")
 HAR_STRENGTH = 0.02
 """A touch of ridge: the terms of HAR are alike, and a year holds some hundred days that do not overlap."""
 DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
@@ -70,11 +72,13 @@ class Walk:
         Forecast P(up) by forecaster.
     below_mean : dict of str to ndarray of shape (m,)
         By how much each forecast of log realised variance lies below the log of the mean: half the training
-        residual variance, 0 for persistence.
+        residual variance where the log is what is learnt, 0 for persistence.
     clock_up : ndarray of shape (m,)
         The sign that the nearest training sample in time had: what knowing nothing but the clock says.
     epochs : tuple of tuple of int
         Per fold, the epochs each member of the network learnt.
+    notes : tuple of str
+        What went not as it should, by fold.
     """
 
     samples: IntArray
@@ -84,6 +88,7 @@ class Walk:
     below_mean: dict[str, FloatArray]
     clock_up: BoolArray
     epochs: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...]
 
 
 def walk(
@@ -94,6 +99,7 @@ def walk(
     settings: Settings,
     seed: int,
     done: Callable[[str], None],
+    window: timedelta | None = None,
 ) -> Walk:
     """Return out-of-sample forecasts of the model and of everything it has to beat.
 
@@ -101,36 +107,43 @@ def walk(
     ----------
     data : TrainingSet
         Samples in time order.
-    folds, embargo
+    folds, embargo, window
         See `splits.walk_forward`.
     settings, seed
         Of the network; fold k trains with seed ``1000 * seed + 10 * k``.
     done : callable
         Is told in words after each fold.
     """
-    parts = walk_forward(data.at, data.label_at, folds=folds, embargo=embargo)
-    log_rv: list[dict[str, FloatArray]] = []
-    p_up: list[dict[str, FloatArray]] = []
-    below: list[dict[str, FloatArray]] = []
+    parts = walk_forward(data.at, data.label_at, folds=folds, embargo=embargo, window=window)
+    return over(data, parts, settings=settings, seed=seed, done=done)
+
+
+def over(data: TrainingSet, parts: list[Fold], *, settings: Settings, seed: int, done: Callable[[str], None]) -> Walk:
+    """Return the forecasts of given folds, as `walk` does."""
+    returns = bar_returns(data.windows)
+    made: list[Forecasts] = []
     clock: list[BoolArray] = []
     epochs: list[tuple[int, ...]] = []
     for number, part in enumerate(parts, start=1):
         fitted = learn(data, part, settings=settings, seed=1000 * seed + 10 * number)
-        volatility, direction = _forecasts(data, part, fitted)
-        log_rv.append(volatility)
-        p_up.append(direction)
-        below.append({name: np.full(len(part.test), _below_mean(name, fitted)) for name in volatility})
+        made.append(_forecasts(data, part, fitted, returns, seed=seed))
         clock.append(np.full(len(part.test), data.up[part.train[-1]]))
         epochs.append(fitted.network.epochs)
-        done(f"fold {number} of {folds}")
+        done(f"fold {number} of {len(parts)}")
+    sizes = [len(part.test) for part in parts]
+    below = [
+        {name: np.full(size, below) for name, below in one.below_mean.items()}
+        for size, one in zip(sizes, made, strict=True)
+    ]
     return Walk(
         samples=np.concatenate([part.test for part in parts]),
-        fold=np.concatenate([np.full(len(part.test), number) for number, part in enumerate(parts, start=1)]),
-        log_rv=_joined(log_rv),
-        p_up=_joined(p_up),
+        fold=np.repeat(np.arange(1, len(parts) + 1), sizes),
+        log_rv=_joined([one.log_rv for one in made]),
+        p_up=_joined([one.p_up for one in made]),
         below_mean=_joined(below),
         clock_up=np.concatenate(clock),
         epochs=tuple(epochs),
+        notes=tuple(f"fold {number}: {note}" for number, one in enumerate(made, start=1) for note in one.notes),
     )
 
 
@@ -176,35 +189,29 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
     return Fitted(scaler=scaler, har=har, harx=harx, residual_scale=residual_scale, line=settled, network=network)
 
 
-def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    test, train_on, features = part.test, part.train, data.windows.features
+def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, *, seed: int) -> Forecasts:
+    features = data.windows.features
     rows = fitted.scaler.transform(data.windows.rows)
-    newest = rows[data.windows.index[test, -1]]
+    newest = rows[data.windows.index[:, -1]]
     harx = fitted.harx.predict(newest, features)
-    straight = fitted.line.predict(newest)
-    output = fitted.network.predict(rows, data.windows.index[test])
-    log_rv = {
-        "persistence": data.last_log_rv[test],
-        "HAR": fitted.har.predict(newest, features),
-        "HAR-X": harx,
-        "linear": harx + fitted.residual_scale * straight[:, 0],
-        MODEL: harx + fitted.residual_scale * output[:, 0],
-    }
-    rose, bounced = data.last_day_up, data.last_bar_down
-    p_up = {
-        "base rate": np.full(len(test), baselines.base_rate(data.up[train_on])),
-        "persistence": baselines.frequency_given(rose[train_on], data.up[train_on], on=rose[test]),
-        "one-bar reversal": baselines.frequency_given(bounced[train_on], data.up[train_on], on=bounced[test]),
-        "logistic": _sigmoid(straight[:, 1]),
-        MODEL: _sigmoid(output[:, 1]),
-    }
-    return log_rv, p_up
-
-
-def _below_mean(forecaster: str, fitted: Fitted) -> float:
-    if forecaster == "persistence":
-        return 0.0
-    return 0.5 * (fitted.har if forecaster == "HAR" else fitted.harx).residual_variance
+    straight = fitted.line.predict(newest[part.test])
+    output = fitted.network.predict(rows, data.windows.index[part.test])
+    volatility = rivals.of_volatility(data, part, returns=returns, harx=harx, seed=seed)
+    direction = rivals.of_direction(data, part, seed=seed)
+    below = 0.5 * fitted.harx.residual_variance
+    return Forecasts(
+        log_rv=volatility.log_rv
+        | {
+            "log-HAR": fitted.har.predict(newest[part.test], features),
+            "HAR-X": harx[part.test],
+            "linear": harx[part.test] + fitted.residual_scale * straight[:, 0],
+            MODEL: harx[part.test] + fitted.residual_scale * output[:, 0],
+        },
+        below_mean=volatility.below_mean
+        | {"log-HAR": 0.5 * fitted.har.residual_variance, "HAR-X": below, "linear": below, MODEL: below},
+        p_up=direction.p_up | {"logistic": _sigmoid(straight[:, 1]), MODEL: _sigmoid(output[:, 1])},
+        notes=volatility.notes,
+    )
 
 
 def _used(data: TrainingSet, samples: IntArray) -> BoolArray:
