@@ -78,7 +78,7 @@ def gains(rows: Sequence[Mapping[str, Any]], *, name: str, low: str, high: str) 
     reach = (np.maximum(middle - left, 0), np.maximum(right - middle, 0))
     axes.errorbar(middle, place, xerr=reach, fmt="o", color=RED, markersize=4, linewidth=0.9)
     axes.set_yticks(place, [str(row[name]) for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("gain, % of the other's loss; right of 0 the model is better")
     return _image(figure)
 
