@@ -20,7 +20,7 @@ Target = tuple[float, float, float]
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _WORD: Final = re.compile(r"[a-z]+")
-_SEEN_OFTEN: Final = 5
+_SEEN_OFTEN: Final = 10
 """Headlines from which on they decide in which sense a word is used: *share* sounds good only elsewhere."""
 
 _SWING: Final = (1, -1, 0)
