@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from backsight_features.errors import BadInput
 
-from backsight_ingest.scoring import quantise
+from backsight_ingest.scoring import checksums, quantise
 from backsight_ingest.scoring.probes import probes
 from backsight_ingest.scoring.scorer import Scorer
 
@@ -87,12 +87,15 @@ def in_precision(model: Path, precision: str, *, opened: Callable[[Path], Scorer
     Raises
     ------
     BadInput
-        If there is no such precision, the file cannot be rewritten, or the result does not pass the gate.
+        If there is no such precision, the file cannot be rewritten, the result does not pass the gate, or it is
+        not the one that did.
     """
     _check_name(precision)
     if precision == FP32:
         return model
-    if target.is_file():
+    manifest = target.with_suffix(f".{checksums.MANIFEST}")
+    if manifest.is_file():
+        checksums.check(checksums.sums(target.parent, [target.name]), manifest)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed after the gate: a file that is there is whole and has passed.
@@ -105,6 +108,7 @@ def in_precision(model: Path, precision: str, *, opened: Callable[[Path], Scorer
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+    checksums.write(checksums.sums(target.parent, [target.name]), manifest)
     return target
 
 
