@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backsight_features.errors import BadInput, HeaderMismatch, Missing
+from backsight_features.workspace import Workspace
 from backsight_model import bundle, proof
 from backsight_model.forecast import estimate, forecast
+from backsight_model.promotion import note, promote
 from backsight_model.settings import Settings
 from backsight_model.training import Manifest, TrainingSet
 from backsight_model.verdict import Verdict
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = Settings(members=2, epochs=1, units=4, projection=4)
 DAY = timedelta(hours=24)
+NOON = datetime(2023, 2, 10, 12, tzinfo=UTC)
 
 
 def manifest(data: TrainingSet) -> Manifest:
@@ -64,16 +67,25 @@ def fitted(data: TrainingSet) -> Fitted:
     return final(data, embargo=DAY, settings=SMALL, seed=1)
 
 
-@pytest.fixture(scope="module")
-def written(data: TrainingSet, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write(models: Path, data: TrainingSet, fitted: Fitted, p_value: float) -> Path:
     return bundle.write(
-        tmp_path_factory.mktemp("models"),
+        models,
         fitted,
         manifest=manifest(data),
         settings=SMALL,
         timeframe=timedelta(hours=1),
-        verdict=verdict(0.001),
+        verdict=verdict(p_value),
     )
+
+
+@pytest.fixture(scope="module")
+def written(data: TrainingSet, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("models"), data, fitted, 0.001)
+
+
+@pytest.fixture(scope="module")
+def unproven(data: TrainingSet, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("models"), data, fitted, 0.9)
 
 
 @dataclass(frozen=True)
@@ -152,26 +164,86 @@ def test_an_absent_file_is_named(written: Path, tmp_path: Path) -> None:
         bundle.read(folder)
 
 
-def test_one_without_skill_never_replaces_one_with_skill(written: Path, tmp_path: Path) -> None:
-    for name in ("plain", "proven", "later"):
-        shutil.copytree(written, tmp_path / name)
-    with pytest.raises(Missing, match="no model was trained yet"):
+def used(models: Path) -> str:
+    return str(json.loads((models / "current.json").read_text())["BTC-USD"]["bundle"])
+
+
+def test_only_what_has_skill_is_promoted(written: Path, unproven: Path, tmp_path: Path) -> None:
+    proven, plain = shutil.copytree(written, tmp_path / "proven"), shutil.copytree(unproven, tmp_path / "plain")
+    with pytest.raises(BadInput, match=f"{unproven.name} has no proven skill; train again, or give a reason"):
+        bundle.promote(tmp_path, plain)
+    with pytest.raises(Missing, match="no model is in use yet"):
         bundle.current(tmp_path, "BTC-USD")
-
-    def used() -> str:
-        return str(json.loads((tmp_path / "current.json").read_text())["BTC-USD"]["bundle"])
-
-    assert bundle.promote(tmp_path, tmp_path / "plain", symbol="BTC-USD", skill=False)
-    assert used() == "plain"
-    assert bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=False)
-    assert used() == "later"
-    assert bundle.promote(tmp_path, tmp_path / "proven", symbol="BTC-USD", skill=True)
-    assert not bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=False)
-    assert used() == "proven"
-    assert bundle.promote(tmp_path, tmp_path / "later", symbol="BTC-USD", skill=True)
-    assert used() == "later"
+    assert bundle.promote(tmp_path, proven).override is None
+    assert used(tmp_path) == proven.name
+    with pytest.raises(BadInput, match="no proven skill"):
+        bundle.promote(tmp_path, plain)
+    assert used(tmp_path) == proven.name
     with pytest.raises(Missing, match="there are models for BTC-USD"):
         bundle.current(tmp_path, "ETH-USD")
+    with pytest.raises(BadInput, match="there is no bundle nothing"):
+        bundle.promote(tmp_path, tmp_path / "nothing")
+    with pytest.raises(BadInput, match="there is no bundle"):
+        bundle.promote(tmp_path, written)
+
+
+def test_an_override_is_kept_in_the_bundle_and_said_by_each_forecast(
+    unproven: Path, window: Window, tmp_path: Path
+) -> None:
+    workspace = Workspace(root=tmp_path)
+    folder = Path(shutil.copytree(unproven, workspace.models / unproven.name))
+    for blank in ("", " \n"):
+        with pytest.raises(BadInput, match="reason of an override is blank"):
+            promote(workspace, folder, reason=blank, now=NOON)
+    promoted, report = promote(workspace, folder, reason="to try\n the service", now=NOON)
+    assert report is None, "there is none to note it in"
+    assert promoted.override == bundle.Override(reason="to try the service", at="2023-02-10T12:00:00+00:00")
+    assert used(workspace.models) == folder.name
+    read = bundle.current(workspace.models, "BTC-USD")
+    assert read.override == promoted.override
+    made = forecast(read, window)
+    assert made.line.endswith("no proven skill, in use all the same: to try the service)")
+    document = made.to_json()
+    assert (document["skill"], document["verdict"]) == (False, "no skill")
+    assert document["override"] == "to try the service"
+    again, _ = promote(workspace, folder, reason="another", now=NOON)
+    assert again.override is not None
+    assert again.override.reason == "another"
+
+
+def test_skill_needs_no_override(written: Path, tmp_path: Path) -> None:
+    workspace = Workspace(root=tmp_path)
+    folder = Path(shutil.copytree(written, workspace.models / written.name))
+    promoted, report = promote(workspace, folder, reason="in vain", now=NOON)
+    assert (promoted.override, report) == (None, None)
+    assert bundle.read(folder).override is None
+
+
+def test_the_same_model_trained_again_keeps_its_override(
+    data: TrainingSet, fitted: Fitted, unproven: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(unproven, tmp_path / unproven.name))
+    bundle.promote(tmp_path, folder, override=bundle.Override(reason="why", at="then"))
+    assert write(tmp_path, data, fitted, 0.9) == folder
+    assert bundle.read(folder).override == bundle.Override(reason="why", at="then")
+    assert write(tmp_path, data, fitted, 0.001) == folder
+    assert bundle.read(folder).override is None, "it has skill now"
+    (folder / "bundle.json").write_text("{}")
+    assert bundle.read(write(tmp_path, data, fitted, 0.9)).override is None
+
+
+def test_a_report_says_that_its_model_is_used_without_skill(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"override": null, "verdict": "no skill"}')
+    (tmp_path / "report.html").write_text("<p>before</p><!-- promotion --><!-- /promotion --><p>after</p>")
+    for reason in ("first", r"<b> \1 & more"):
+        note(tmp_path, bundle.Override(reason=reason, at="2023-02-10T12:00:00+00:00"))
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["override"] == {"reason": r"<b> \1 & more", "at": "2023-02-10T12:00:00+00:00"}
+    page = (tmp_path / "report.html").read_text()
+    assert "In use without proven skill since 2023-02-10T12:00:00+00:00: &lt;b&gt; \\1 &amp; more" in page
+    assert "first" not in page
+    assert page.startswith("<p>before</p>")
+    assert page.endswith("<p>after</p>")
 
 
 def test_the_line_says_all_that_matters(written: Path, window: Window) -> None:

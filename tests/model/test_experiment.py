@@ -22,8 +22,10 @@ from backsight_features.schemas import BARS
 from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace
 from backsight_model.experiment import Plan, run
+from backsight_model.promotion import promote
 from backsight_model.provenance import provenance
 from backsight_model.settings import Settings
+from backsight_model.trading import Costs
 from backsight_model.training import Manifest, collect, rebuild
 
 pytestmark = pytest.mark.slow
@@ -76,6 +78,7 @@ def trained(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory, st
         folds=2,
         seed=1,
         settings=Settings(members=1, epochs=1, units=2, projection=2),
+        costs=Costs(fee_bp=7.5),
     )
     said: list[str] = []
     done = run(plan, store, workspace, report_folder=None, say=said.append)
@@ -84,12 +87,17 @@ def trained(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory, st
 
 def test_a_run_leaves_bundle_pointer_and_report(trained: SimpleNamespace) -> None:
     done, workspace = trained.done, trained.workspace
-    pointer = json.loads((workspace.models / "current.json").read_text())
-    assert pointer == {"BTC-USD": {"bundle": done.folder.name, "skill": done.verdict.word == "skill"}}
-    assert done.promoted
+    assert not done.verdict.skill
+    assert not done.promoted
+    assert not (workspace.models / "current.json").exists()
+    with pytest.raises(BadInput, match=f"{done.folder.name} has no proven skill"):
+        promote(workspace, done.folder, reason=None, now=WRITTEN)
     assert done.html.parent == workspace.reports / done.folder.name
     document = json.loads(done.json.read_text())
     assert document["sentences"] == list(done.verdict.sentences)
+    assert document["trading"]["costs"]["per_side_bp"] == 9.5
+    assert len(document["trading"]["rules"]) == 4
+    assert [check["said"] for check in document["looked_for"] if check["raised"]] == list(done.flags)
     assert [claim["name"] for claim in document["claims"]] == [
         "volatility",
         "direction",
@@ -144,6 +152,11 @@ def test_samples_can_be_bounded_in_time(trained: SimpleNamespace) -> None:
 
 
 def test_a_published_window_is_forecast_in_a_process_of_its_own(trained: SimpleNamespace) -> None:
+    bundle, report = promote(trained.workspace, trained.done.folder, reason="to see a forecast", now=WRITTEN)
+    assert report == trained.done.html
+    assert "In use without proven skill since 2024-01-01T00:00:00+00:00: to see a forecast" in report.read_text()
+    assert json.loads(trained.done.json.read_text())["override"]["reason"] == "to see a forecast"
+    assert bundle.word == "no skill"
     at = trained.bars["observed_at"][-1] + timedelta(minutes=1)
     trained.store.publish("forecast_1h", length=8, at=at)
     program = (
@@ -160,7 +173,7 @@ def test_a_published_window_is_forecast_in_a_process_of_its_own(trained: SimpleN
     line = subprocess.run(run_it, capture_output=True, text=True, check=True).stdout
     assert "BTC-USD next 24 h as of" in line
     assert trained.done.folder.name in line
-    assert ("no proven skill" in line) == (trained.done.verdict.word == "no skill")
+    assert "no proven skill, in use all the same: to see a forecast)" in line
 
 
 def test_labels_come_from_the_bars_that_the_features_were_built_from(trained: SimpleNamespace) -> None:

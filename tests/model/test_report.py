@@ -9,8 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from backsight_model import flags, report
+from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import Manifest, TrainingSet
 from backsight_model.verdict import Verdict, decide, losses, sentence
 from backsight_model.walk import MODEL, Walk
@@ -44,7 +46,19 @@ def made_up(data: TrainingSet, *, knows: float) -> Walk:
 def verdict_of(data: TrainingSet, walk: Walk, other: Walk | None = None) -> Verdict:
     price_only = None if other is None else losses(data, other, service="price_1h")
     full = losses(data, walk, service="forecast_1h")
-    return decide(full, walk.p_up[MODEL], data.up[walk.samples], price_only)
+    trading = trade_walk(data, walk, bars_of(data), lag=full.lag, costs=Costs())
+    return decide(full, walk.p_up[MODEL], data.up[walk.samples], price_only, trading)
+
+
+def bars_of(data: TrainingSet) -> pl.DataFrame:
+    """The bars that the newest slots of windows stand for."""
+    closes = pl.Series(data.windows.observed_at).dt.replace_time_zone("UTC")
+    return pl.DataFrame({"observed_at": closes, "close": np.exp(np.cumsum(data.newest("ret_log_1h")))})
+
+
+def raised(data: TrainingSet, walk: Walk) -> list[str]:
+    full = losses(data, walk, service="forecast_1h")
+    return [check.name for check in flags.checks(data, walk, full, verdict_of(data, walk)) if check.raised]
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +70,19 @@ def numbers(text: str) -> list[float]:
     return [float(found) for found in re.findall(r"-?\d+\.\d+", text)]
 
 
-@pytest.mark.parametrize("knows", [0.0, 0.4])
-def test_the_words_match_the_numbers(data: TrainingSet, knows: float) -> None:
+@pytest.mark.parametrize(
+    ("knows", "word", "first"),
+    [
+        (0.0, "no skill", "Verdict: no skill."),
+        (0.4, "tradable", "Verdict: tradable, with skill in volatility and direction."),
+    ],
+)
+def test_the_words_match_the_numbers(data: TrainingSet, knows: float, word: str, first: str) -> None:
     verdict = verdict_of(data, made_up(data, knows=knows), made_up(data, knows=0.0))
-    assert verdict.word == ("skill" if knows else "no skill")
+    assert verdict.word == word
     assert len(verdict.claims) == 4
-    overall, *each = verdict.sentences
-    assert overall == ("Verdict: skill in volatility and direction." if knows else "Verdict: no skill.")
+    overall, *each, _ = verdict.sentences
+    assert overall == first
     for claim, said in zip(verdict.claims, each, strict=True):
         hardest = claim.hardest
         assert said.startswith(f"{claim.name}: {'skill' if claim.proven else 'no skill'}. ")
@@ -76,6 +96,34 @@ def test_the_words_match_the_numbers(data: TrainingSet, knows: float) -> None:
         assert ("p < " in said) == (claim.adjusted < 0.0001)
         assert p_value == pytest.approx(max(claim.adjusted, 0.0001), abs=6e-5)
         assert bool(seen) == (not claim.proven)
+
+
+@pytest.mark.parametrize("knows", [0.0, 0.4])
+def test_what_trading_would_have_earned_is_said(data: TrainingSet, knows: float) -> None:
+    verdict = verdict_of(data, made_up(data, knows=knows))
+    trading, said = verdict.trading, verdict.sentences[-1]
+    assert trading is not None
+    best = max(verdict.tradable or trading.rules, key=lambda one: one.net_year)
+    assert said.startswith(
+        f"trading: {'tradable' if knows else 'not tradable'}. The best of 4 rules, {best.rule}, earns "
+    )
+    earned, p_value, even, held = numbers(said)
+    assert earned == pytest.approx(100 * best.net_year, abs=0.051)
+    assert p_value == pytest.approx(max(trading.adjusted[best.rule], 0.0001), abs=6e-5)
+    assert best.break_even_bp is not None
+    assert even == pytest.approx(best.break_even_bp, abs=0.051)
+    assert held == pytest.approx(100 * trading.hold.net_year, abs=0.051)
+
+
+def test_skill_that_costs_eat_is_skill_and_not_tradable(data: TrainingSet) -> None:
+    verdict = verdict_of(data, made_up(data, knows=0.4))
+    assert verdict.trading is not None
+    rules = tuple(replace(one, break_even_bp=11.9) for one in verdict.trading.rules)
+    dear = replace(verdict, trading=replace(verdict.trading, rules=rules))
+    assert dear.word == "skill"
+    assert dear.sentences[0] == "Verdict: skill in volatility and direction; not tradable at 12 bp a side."
+    assert dear.sentences[-1].startswith("trading: not tradable. ")
+    assert replace(verdict, trading=None).sentences[0] == "Verdict: skill in volatility and direction."
 
 
 @pytest.mark.parametrize(("knows", "said"), [(0.0, "adds nothing measurable to"), (0.4, "adds to")])
@@ -112,32 +160,46 @@ def test_what_is_paired_is_the_same_instant(data: TrainingSet) -> None:
 
 def test_too_good_to_be_true_is_flagged(world: World) -> None:
     year = world(1, hours=14000)
-    walk = made_up(year, knows=0.9)
-    found = flags.red_flags(year, walk, verdict_of(year, walk))
-    assert any("below 58 %" in flag for flag in found)
-    assert any("Sharpe" in flag for flag in found)
+    assert raised(year, made_up(year, knows=0.9)) == ["accuracy", "net Sharpe ratio"]
     blind = made_up(year, knows=0.0)
-    assert flags.red_flags(year, blind, verdict_of(year, blind)) == ()
+    assert raised(year, blind) == []
+    looked_for = flags.checks(year, blind, losses(year, blind, service="forecast_1h"), verdict_of(year, blind))
+    assert len({check.name for check in looked_for}) == len(looked_for) == 8
 
 
-def test_repeating_the_last_move_is_flagged(data: TrainingSet) -> None:
+@pytest.mark.parametrize(("move", "said"), [("ret_log_24h", "day"), ("ret_log_1h", "bar")])
+def test_repeating_the_last_move_is_flagged(data: TrainingSet, move: str, said: str) -> None:
     walk = made_up(data, knows=0.0)
-    last = data.newest("ret_log_24h")[walk.samples]
-    echo = replace(walk, p_up={**walk.p_up, MODEL: 1 / (1 + np.exp(-last))})
-    assert any("correlates +1.00" in flag for flag in flags.red_flags(data, echo, verdict_of(data, echo)))
+    echo = replace(walk, p_up={**walk.p_up, MODEL: 1 / (1 + np.exp(data.newest(move)[walk.samples]))})
+    assert raised(data, echo) == ["last move"]
+    full = losses(data, echo, service="forecast_1h")
+    assert any(
+        f"-1.00 with the last {said}" in check.said for check in flags.checks(data, echo, full, verdict_of(data, echo))
+    )
 
 
 def test_knowing_only_the_clock_is_flagged(data: TrainingSet) -> None:
     walk = made_up(data, knows=0.4)
+    assert "nearest neighbour on the clock" not in raised(data, walk)
     clock = replace(walk, clock_up=data.up[walk.samples])
-    assert any("newest training label" in flag for flag in flags.red_flags(data, clock, verdict_of(data, clock)))
+    assert "nearest neighbour on the clock" in raised(data, clock)
 
 
-def test_sharpe_by_hand() -> None:
-    p_up, log_return = np.array([0.9, 0.9, 0.1]), np.array([0.02, 0.01, -0.03])
-    earned = np.array([0.02 - flags.COST, 0.01, 0.03 - 2 * flags.COST])
-    expected = earned.mean() / earned.std() * np.sqrt(365 * 24)
-    assert flags.net_sharpe(p_up, log_return, horizon=1) == pytest.approx(expected)
+def test_a_gain_that_a_longer_embargo_takes_away_is_flagged(world: World) -> None:
+    """As where labels of the training part reach into the test: right after it all is known, and later nothing."""
+    year = world(1, hours=14000)
+    honest = made_up(year, knows=0.4)
+    place = np.arange(len(honest.samples))
+    folds = replace(honest, fold=1 + place // 700)
+    assert not [name for name in raised(year, folds) if name.startswith("embargo")]
+    near, blind = place % 700 < 120, made_up(year, knows=0.0)
+    leaky = replace(
+        folds,
+        log_rv=folds.log_rv | {MODEL: np.where(near, honest.log_rv[MODEL], blind.log_rv[MODEL])},
+        p_up=folds.p_up | {MODEL: np.where(near, honest.p_up[MODEL], blind.p_up[MODEL])},
+    )
+    assert verdict_of(year, leaky).skill
+    assert {"embargo, volatility", "embargo, direction"} <= set(raised(year, leaky))
 
 
 class Page(HTMLParser):
@@ -194,7 +256,10 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
             full=losses(data, walk, service="forecast_1h"),
             price_only=losses(data, made_up(data, knows=0.1), service="price_1h"),
             verdict=verdict,
-            flags=("Beware of <this>.",),
+            checks=(
+                flags.Check(name="this", raised=True, said="Beware of <this>."),
+                flags.Check(name="that", raised=False, said="There is no <that>."),
+            ),
             trials=1,
         ),
         tmp_path / "report",
@@ -206,20 +271,27 @@ def test_the_page_stands_alone_and_names_the_scorer_everywhere(written: tuple[Pa
     page = Page()
     text = written[0].read_text()
     page.feed(text)
-    assert len(page.loads) == 12
+    assert len(page.loads) == 14
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
-    assert len(page.captions) == page.tables >= 16
+    assert len(page.captions) == page.tables >= 18
 
     assert all("texts scored by <b>words</b>@1" in caption for caption in page.captions)
     assert "<b>words" not in text
-    assert "Beware of &lt;this&gt;." in text
+    assert text.count("Beware of &lt;this&gt;.") == 2, "as a flag, and among what was looked for"
+    assert text.count("There is no &lt;that&gt;.") == 1
 
 
 @pytest.mark.slow
 def test_the_page_and_the_json_say_the_same(written: tuple[Path, Path]) -> None:
     document = json.loads(written[1].read_text())
     text = html.unescape(written[0].read_text())
-    assert document["verdict"] == "skill"
+    assert document["verdict"] == "tradable"
+    assert document["red_flags"] == ["Beware of <this>."]
+    assert [check["name"] for check in document["looked_for"]] == ["this", "that"]
+    for row in document["trading"]["rules"]:
+        assert f"<td>{row['rule']}</td><td>{row['needs']}</td>" in text
+        assert f"<td>{row['break_even_bp']:.1f} bp</td>" in text
+        assert f"{row['sharpe']:+.2f} [{row['sharpe_interval'][0]:+.2f}, {row['sharpe_interval'][1]:+.2f}]" in text
     for said in (*document["sentences"], *document["notes"]):
         assert said in text
     for table in document["tables"]:

@@ -4,6 +4,8 @@
 
     models/forecast_1h-3f2a…/   bundle.json  model.keras  model.onnx  probe.npz
     models/current.json         which bundle forecasts which symbol
+
+What forecasts a symbol was promoted: because it has proven skill, or by somebody who said why it is used without.
 """
 
 import hashlib
@@ -11,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +35,25 @@ if TYPE_CHECKING:
 DOCUMENT = "bundle.json"
 FILES = ("model.keras", "model.onnx", "probe.npz")
 POINTER = "current.json"
-FORMAT = 1
+FORMAT = 2
 TOLERANCE = 1e-4
 """Largest difference of ONNX Runtime from Keras on the probe, in units of the network's outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """Why a bundle is used although it has no proven skill.
+
+    Attributes
+    ----------
+    reason : str
+        In the words of who promoted it, on one line.
+    at : str
+        ISO instant of the promotion.
+    """
+
+    reason: str
+    at: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +75,10 @@ class Bundle:
         See `walk.Fitted`.
     proven : dict of str to bool
         Whether skill was proven, by target.
+    word : str
+        Of the verdict: ``tradable``, ``skill`` or ``no skill``.
+    override : Override or None
+        Why it is used all the same, where it has no skill and is.
     verdict : tuple of str
         The sentences of the proof.
     session : onnxruntime.InferenceSession
@@ -75,6 +97,8 @@ class Bundle:
     harx: Har
     residual_scale: float
     proven: dict[str, bool]
+    word: str
+    override: Override | None
     verdict: tuple[str, ...]
     session: onnxruntime.InferenceSession
 
@@ -88,7 +112,8 @@ def write(
 ) -> Path:
     """Write a bundle and return its folder: all of it or nothing, in the place of one of the same name.
 
-    The name says what it was learnt from and how: same data, settings and seed, same name.
+    The name says what it was learnt from and how: same data, settings and seed, same name. An override of the one
+    that it takes the place of holds for it too.
     """
     fitting = {"manifest": manifest.to_json(), "settings": asdict(settings)}
     name = f"{manifest.service}-{_digest(_canonical(fitting))[:12]}"
@@ -105,6 +130,8 @@ def write(
         "epochs": list(fitted.network.epochs),
         "fitted_on": "all samples (the LSTM on all but the last), after the walk-forward proof of earlier fits",
         "proven": verdict.proven,
+        "word": verdict.word,
+        "override": None if verdict.skill else _override(models / name),
         "verdict": list(verdict.sentences),
         **fitting,
     }
@@ -118,8 +145,7 @@ def write(
         outputs = fitted.network.predict(rows, index.reshape(2, -1))
         np.savez(folder / "probe.npz", windows=probe, outputs=outputs)
         document["files"] = {file: _digest((folder / file).read_bytes()) for file in FILES}
-        document["sha256"] = _digest(_canonical(document))
-        (folder / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        _seal(folder, document)
         read(folder)
         target = models / name
         shutil.rmtree(target, ignore_errors=True)
@@ -136,16 +162,11 @@ def read(folder: Path) -> Bundle:
         Where a file is absent or is not the one that was written, or where ONNX Runtime does not give what
         Keras gave on the probe.
     """
+    document = _document(folder)
     try:
-        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        seal = document.pop("sha256")
         contents = {file: (folder / file).read_bytes() for file in FILES}
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
         raise BadInput(f"bundle {folder.name}: {error}; train again") from error
-    if seal != _digest(_canonical(document)):
-        raise BadInput(f"bundle {folder.name}: {DOCUMENT} was changed after it was written; train again")
-    if document["format"] != FORMAT:
-        raise BadInput(f"bundle {folder.name}: format {document['format']}, this version reads {FORMAT}; train again")
     for file, content in contents.items():
         if _digest(content) != document["files"][file]:
             raise BadInput(f"bundle {folder.name}: {file} was changed after it was written; train again")
@@ -171,26 +192,45 @@ def read(folder: Path) -> Bundle:
         harx=Har.from_json(document["harx"]),
         residual_scale=document["residual_scale"],
         proven=document["proven"],
+        word=document["word"],
+        override=None if document["override"] is None else Override(**document["override"]),
         verdict=tuple(document["verdict"]),
         session=session,
     )
 
 
-def promote(models: Path, folder: Path, *, symbol: str, skill: bool) -> bool:
-    """Make a bundle the one that forecasts a symbol, and return whether it is now.
+def promote(models: Path, folder: Path, *, override: Override | None = None) -> Bundle:
+    """Make a bundle the one that forecasts its symbol, and return it.
 
-    One without skill never takes the place of one with skill; where there is none yet it is used, and
-    its forecasts say that nothing is proven.
+    Parameters
+    ----------
+    models : Path
+        The folder of bundles.
+    folder : Path
+        One of them.
+    override : Override, optional
+        Why to use it without skill; it is written into the bundle. Not needed, and not written, where it has skill.
+
+    Raises
+    ------
+    BadInput
+        Where the bundle is not one of `models`, cannot be read, or has no proven skill and there is no override.
     """
-    pointers = _pointers(models)
-    held = pointers.get(symbol)
-    if not skill and held is not None and held["skill"] and (models / held["bundle"]).is_dir():
-        return bool(held["bundle"] == folder.name)
-    pointers[symbol] = {"bundle": folder.name, "skill": skill}
-    fresh = models / f".{POINTER}.new"
-    fresh.write_text(json.dumps(pointers, indent=1, sort_keys=True), encoding="utf-8")
-    os.replace(fresh, models / POINTER)
-    return True
+    if not (models / folder.name).is_dir() or (models / folder.name).resolve() != folder.resolve():
+        raise BadInput(f"there is no bundle {folder.name} in {models}; `backsight train` says the name of what it made")
+    bundle = read(folder)
+    skill = any(bundle.proven.values())
+    if not skill:
+        if override is None:
+            raise BadInput(
+                f"bundle {bundle.name} has no proven skill; train again, or give a reason with --override, which every "
+                "forecast of it will repeat"
+            )
+        _seal(folder, _document(folder) | {"override": asdict(override)})
+        bundle = replace(bundle, override=override)
+    pointers = _pointers(models) | {bundle.symbol: {"bundle": folder.name, "skill": skill}}
+    _replace(models / POINTER, json.dumps(pointers, indent=1, sort_keys=True))
+    return bundle
 
 
 def current(models: Path, symbol: str) -> Bundle:
@@ -199,18 +239,55 @@ def current(models: Path, symbol: str) -> Bundle:
     Raises
     ------
     Missing
-        Where none was trained.
+        Where none was promoted.
     """
     pointers = _pointers(models)
     if symbol not in pointers:
-        there = f"there are models for {', '.join(sorted(pointers))}" if pointers else "no model was trained yet"
-        raise Missing(f"no model forecasts {symbol}: {there}; run `backsight train`")
+        there = f"there are models for {', '.join(sorted(pointers))}" if pointers else "no model is in use yet"
+        raise Missing(
+            f"no model forecasts {symbol}: {there}; `backsight train` promotes a model with skill, "
+            "`backsight promote --override` one without"
+        )
     return read(models / pointers[symbol]["bundle"])
 
 
 def features_digest(features: tuple[str, ...]) -> str:
     """Return the digest of an ordered list of features."""
     return _digest("\n".join(features).encode())
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    """Return a bundle's document without its seal, once that was found whole."""
+    try:
+        document: dict[str, Any] = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        seal = document.pop("sha256")
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"bundle {folder.name}: {error}; train again") from error
+    if seal != _digest(_canonical(document)):
+        raise BadInput(f"bundle {folder.name}: {DOCUMENT} was changed after it was written; train again")
+    if document["format"] != FORMAT:
+        raise BadInput(f"bundle {folder.name}: format {document['format']}, this version reads {FORMAT}; train again")
+    return document
+
+
+def _seal(folder: Path, document: dict[str, Any]) -> None:
+    _replace(folder / DOCUMENT, json.dumps(document | {"sha256": _digest(_canonical(document))}, indent=1))
+
+
+def _override(folder: Path) -> dict[str, str] | None:
+    """Return the override of a bundle; none where there is no bundle, or one that nobody can use any more."""
+    try:
+        override: dict[str, str] | None = _document(folder)["override"]
+    except BadInput:
+        return None
+    return override
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file such that readers see the old text or the new, never a part."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
 
 
 def _pointers(models: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verbs of the model: ``train`` and ``forecast``."""
+"""The verbs of the model: ``train``, ``promote`` and ``forecast``."""
 
 import json
 import sys
@@ -21,6 +21,7 @@ from backsight_features.workspace import Workspace
 @click.option("--folds", type=click.IntRange(min=1), default=4, show_default=True, help="Test blocks of the walk.")
 @click.option("--since", metavar="INSTANT", help="First sample, 2021-10-01 or 2021-10-01T12:00:00Z.")
 @click.option("--until", metavar="INSTANT", help="Last sample.")
+@click.option("--fee", "fee_bp", type=click.FloatRange(min=0), metavar="BP", help="Fee a side, basis points.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the network.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
 @JSON
@@ -36,6 +37,7 @@ def train(
     folds: int,
     since: str | None,
     until: str | None,
+    fee_bp: float | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -43,8 +45,8 @@ def train(
     """Train a model and say whether it has skill.
 
     Walks forward through time, judges the model against simple forecasters on what it had not seen, writes a
-    report, fits once more on all samples and keeps the result as a bundle. A bundle without skill never takes
-    the place of one with skill.
+    report, fits once more on all samples and keeps the result as a bundle. Only a bundle with skill is promoted:
+    from then on it forecasts its symbol.
 
     \b
       backsight train --bars bitstamp:BTC-USD:1h --compare price_1h
@@ -56,6 +58,7 @@ def train(
 
     from backsight_model.experiment import Plan, run
     from backsight_model.settings import Settings
+    from backsight_model.trading import Costs
 
     plan = Plan(
         series=BarSeries.parse(bars),
@@ -66,6 +69,7 @@ def train(
         folds=folds,
         seed=seed,
         settings=Settings(),
+        costs=Costs() if fee_bp is None else Costs(fee_bp=fee_bp),
         since=parse_instant(since) if since else None,
         until=parse_instant(until) if until else None,
     )
@@ -89,9 +93,50 @@ def train(
         click.echo(sentence)
     for flag in done.flags:
         click.echo(f"red flag: {flag}")
-    used = "" if done.promoted else " (not promoted: the model in use has proven skill)"
-    click.echo(f"bundle: {done.folder}{used}")
+    click.echo(f"bundle: {done.folder}{'' if done.promoted else ' (not promoted: it has no proven skill)'}")
     click.echo(f"report: {done.html}")
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--override", "reason", metavar="REASON", help="Use it without proven skill, and say why.")
+@JSON
+@click.pass_obj
+def promote(workspace: Workspace, bundle: str, reason: str | None, as_json: bool) -> None:
+    """Make BUNDLE, a name or a folder, the one that forecasts its symbol.
+
+    Refuses a bundle without proven skill, unless there is a reason. The reason is kept in the bundle, stands in its
+    report, and ends each of its forecasts.
+
+    \b
+      backsight promote forecast_1h-3f2a91c07b1e
+      backsight promote forecast_1h-3f2a91c07b1e --override "to try the service"
+    """
+    from backsight_features.clocks import utc_now
+
+    from backsight_model.promotion import promote as promote_in
+
+    folder = Path(bundle) if Path(bundle).is_dir() else workspace.models / bundle
+    promoted, report = promote_in(workspace, folder, reason=reason, now=utc_now())
+    override = promoted.override
+    if as_json:
+        document = {
+            "bundle": promoted.name,
+            "symbol": promoted.symbol,
+            "verdict": promoted.word,
+            "override": None if override is None else {"reason": override.reason, "at": override.at},
+            "report_html": None if report is None else str(report),
+        }
+        click.echo(json.dumps(document))
+        return
+    click.echo(f"{promoted.symbol} is forecast by {promoted.name} ({promoted.word})")
+    if override is None and reason is not None:
+        click.echo("it has proven skill: no override was needed, and none is kept")
+    if override is not None:
+        click.echo(f"override: {override.reason}")
+        click.echo(
+            f"noted in: {report}" if report else f"there is no report of it in {workspace.reports} to note it in"
+        )
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""A training run: collect, walk, judge, report, fit for shipping, and promote what has skill."""
+"""A training run: collect, walk, judge, report, fit for shipping, and promote it if it has skill."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backsight_features.bars import BarSeries
+from backsight_features.bars import BarSeries, on_grid, read
 from backsight_features.clocks import timeframe
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
 from backsight_features.workspace import Workspace
 
-from backsight_model import bundle, report
-from backsight_model.flags import red_flags
+from backsight_model import bundle, promotion, report
+from backsight_model.flags import checks
 from backsight_model.provenance import Provenance, provenance
 from backsight_model.settings import Settings
+from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import Manifest, TrainingSet, collect, describe
 from backsight_model.verdict import Losses, Verdict, decide, losses
 from backsight_model.walk import MODEL, Walk, final, walk
@@ -45,6 +46,8 @@ class Plan:
     seed : int
     settings : Settings
         Of the network.
+    costs : Costs
+        Of trading the forecasts.
     since, until : datetime, optional
         Samples outside are left out.
     """
@@ -57,6 +60,7 @@ class Plan:
     folds: int
     seed: int
     settings: Settings
+    costs: Costs
     since: datetime | None = None
     until: datetime | None = None
 
@@ -78,10 +82,11 @@ class Done:
     ----------
     verdict : Verdict
     flags : tuple of str
+        Red flags that were raised.
     folder : Path
         The bundle.
     promoted : bool
-        Whether the bundle now forecasts its symbol.
+        Whether the bundle now forecasts its symbol: whether it has skill.
     html, json : Path
         The report.
     """
@@ -121,8 +126,10 @@ def run(
     price_only: Losses | None = None
     if plan.compare is not None and other is not None:
         price_only = losses(other, _walk(plan, other, plan.compare, say), service=plan.compare)
-    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], price_only)
-    flags = red_flags(data, walked, verdict)
+    bars = on_grid(read(origin.facts, plan.series), plan.series.grid)
+    trading = trade_walk(data, walked, bars, lag=full.lag, costs=plan.costs)
+    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], price_only, trading)
+    looked_for = checks(data, walked, full, verdict)
 
     say("fitting on all samples")
     fitted = final(data, embargo=plan.horizon, settings=plan.settings, seed=plan.seed)
@@ -134,7 +141,6 @@ def run(
         timeframe=data.windows.timeframe,
         verdict=verdict,
     )
-    promoted = bundle.promote(workspace.models, folder, symbol=plan.series.symbol, skill=verdict.word == "skill")
     html, json = report.write(
         report.Report(
             manifest=manifest,
@@ -143,12 +149,22 @@ def run(
             full=full,
             price_only=price_only,
             verdict=verdict,
-            flags=flags,
+            checks=looked_for,
             trials=1,
         ),
         report_folder or workspace.reports / folder.name,
     )
-    return Done(verdict=verdict, flags=flags, folder=folder, promoted=promoted, html=html, json=json)
+    made = bundle.promote(workspace.models, folder) if verdict.skill else bundle.read(folder)
+    if made.override is not None:  # the same model was trained before, and promoted by hand
+        promotion.note(html.parent, made.override)
+    return Done(
+        verdict=verdict,
+        flags=tuple(check.said for check in looked_for if check.raised),
+        folder=folder,
+        promoted=verdict.skill,
+        html=html,
+        json=json,
+    )
 
 
 def _collect(plan: Plan, service: str, store: "Store", origin: Provenance) -> tuple[TrainingSet, Manifest]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backsight_model.arrays import BoolArray, FloatArray
+from backsight_model.arrays import FloatArray
 from backsight_model.baselines import LAST_BAR, LAST_DAY
+from backsight_model.proof import LEVEL
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import TARGETS, Losses, Verdict
 from backsight_model.walk import MODEL, Walk
@@ -111,8 +112,8 @@ def _echo(data: TrainingSet, walked: Walk) -> Check:
     return Check(
         name="last move",
         raised=found,
-        said=f"P(up) correlates {likeness['day']:+.2f} with the last day's move and {likeness['bar']:+.2f} with the last "
-        f"bar's{': the model repeats what was' if found else ''}.",
+        said=f"P(up) correlates {likeness['day']:+.2f} with the last day's move and {likeness['bar']:+.2f} with the "
+        f"last bar's{': the model repeats what was' if found else ''}.",
     )
 
 
@@ -124,21 +125,21 @@ def _sharpe(verdict: Verdict) -> Check:
     return Check(
         name=name,
         raised=best.sharpe > RARE_SHARPE,
-        said=f"Net Sharpe ratio of {best.sharpe:.2f} on one asset ({best.rule}): above {RARE_SHARPE:.0f} is rarely real.",
+        said=f"Net Sharpe ratio of {best.sharpe:.2f} on one asset ({best.rule}): above {RARE_SHARPE:.0f} is rarely "
+        "real.",
     )
 
 
 def _signs(verdict: Verdict) -> Check:
     p_value = verdict.directional.p_value
-    found = verdict.proven["direction"] and p_value > 0.05
-    return Check(
-        name="signs and probabilities",
-        raised=found,
-        said=f"Log loss says skill in direction, the signs alone do not (p = {p_value:.2f}): the gain lies in the size of "
-        "the probabilities."
-        if found
-        else f"The signs alone have p = {p_value:.2f}, and contradict no claim.",
-    )
+    found = verdict.proven["direction"] and p_value > LEVEL
+    said = f"The signs alone have p = {p_value:.2f}, and contradict no claim."
+    if found:
+        said = (
+            f"Log loss says skill in direction, the signs alone do not (p = {p_value:.2f}): the gain lies in the size "
+            "of the probabilities."
+        )
+    return Check(name="signs and probabilities", raised=found, said=said)
 
 
 def correlation(one: FloatArray, other: FloatArray) -> float:

@@ -40,6 +40,10 @@ class Forecast:
         What made it.
     proven : dict of str to bool
         Whether the model has proven skill, by target.
+    verdict : str
+        ``tradable``, ``skill`` or ``no skill``.
+    override : str or None
+        Why it is used without skill.
     """
 
     symbol: str
@@ -54,6 +58,8 @@ class Forecast:
     service: str
     scorer: str
     proven: dict[str, bool]
+    verdict: str
+    override: str | None
 
     @property
     def age(self) -> timedelta:
@@ -66,10 +72,11 @@ class Forecast:
         hours = self.horizon // timedelta(hours=1)
         skilled = [target for target, held in self.proven.items() if held]
         trust = f"proven skill in {' and '.join(skilled)} only" if len(skilled) == 1 else "proven skill"
+        doubt = f"no proven skill{'' if self.override is None else f', in use all the same: {self.override}'}"
         return (
             f"{self.symbol} next {hours} h as of {_text(self.available_at)}: P(up) {self.p_up:.3f}, "
             f"volatility {self.volatility:.1%} a year (newest bar {_text(self.observed_at)}, {self.age} old; "
-            f"{self.bundle}; {trust if skilled else 'no proven skill'})"
+            f"{self.bundle}; {trust if skilled else doubt})"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +97,8 @@ class Forecast:
             "scorer": self.scorer,
             "proven": self.proven,
             "skill": any(self.proven.values()),
+            "verdict": self.verdict,
+            "override": self.override,
         }
 
 
@@ -132,6 +141,8 @@ def forecast(bundle: Bundle, window: "OnlineWindow") -> Forecast:
         service=bundle.service,
         scorer=bundle.scorer,
         proven=bundle.proven,
+        verdict=bundle.word,
+        override=None if bundle.override is None else bundle.override.reason,
     )
 
 

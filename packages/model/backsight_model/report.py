@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backsight_model import evidence, plots
+from backsight_model import evidence, performance, plots
+from backsight_model.flags import Check
 from backsight_model.training import Manifest, TrainingSet
 from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict, chance
 from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
@@ -29,8 +30,8 @@ class Report:
     price_only : Losses or None
         Of the service it was compared with.
     verdict : Verdict
-    flags : tuple of str
-        Red flags.
+    checks : tuple of Check
+        What was looked for; what was found is a red flag.
     trials : int
         Configurations of the model that were tried until this one was shown, itself included.
     """
@@ -41,7 +42,7 @@ class Report:
     full: Losses
     price_only: Losses | None
     verdict: Verdict
-    flags: tuple[str, ...]
+    checks: tuple[Check, ...]
     trials: int
 
     def caption(self, title: str) -> str:
@@ -85,7 +86,9 @@ def summary(report: Report) -> dict[str, Any]:
             }
             for claim in verdict.claims
         ],
-        "red_flags": list(report.flags),
+        "override": None,
+        "red_flags": [check.said for check in report.checks if check.raised],
+        "looked_for": [asdict(check) for check in report.checks],
         "needs": {"volatility": list(VOLATILITY_REFERENCES), "direction": list(DIRECTION_REFERENCES)},
         "comparisons": evidence.comparisons(full, horizon=data.horizon, caption=caption),
         "confidence_sets": evidence.confidence_sets(full, horizon=data.horizon, caption=caption),
@@ -94,6 +97,7 @@ def summary(report: Report) -> dict[str, Any]:
         "calibration": evidence.reliability(data, walked, caption=caption),
         "density": evidence.density(data, walked, lag=full.lag, caption=caption),
         "stability": evidence.parts(data, walked, full, caption=caption),
+        "trading": _trading(report),
         "overfitting": evidence.chosen(full, verdict.trading, trials=report.trials, caption=caption),
         "echo": evidence.echo(data, walked, caption=caption),
         "tables": [
@@ -134,6 +138,13 @@ def _ablation(report: Report) -> dict[str, Any] | None:
     ]
     title = f"{report.full.service} against {report.price_only.service}, the same model on the same instants"
     return {"caption": report.caption(title), "rows": rows}
+
+
+def _trading(report: Report) -> dict[str, Any] | None:
+    trading = report.verdict.trading
+    if trading is None:
+        return None
+    return {"caption": report.caption("Trading the forecasts of the model, net of costs")} | trading.to_json()
 
 
 def _coverage(report: Report) -> dict[str, Any]:
@@ -191,6 +202,13 @@ def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, st
             section["caption"],
             plots.gains(section["rows"], name="reference", low="skill_low", high="skill_high"),
         )
+    if (trading := report.verdict.trading) is not None:
+        alike = {"buy and hold": trading.hold, trading.best.rule: trading.best}
+        for name, of in (("equity", performance.equity), ("drawdown", performance.drawdown)):
+            images[name] = (
+                report.caption(f"{name.capitalize()} of the rule that earned most, and of holding, after costs"),
+                plots.over_time(trading.tape.closed_at, {rule: of(one.net) for rule, one in alike.items()}, label=name),
+            )
     for target, gain in summed.items():
         against = evidence.BENCHMARKS[target]
         images[f"summed: {target}"] = (

@@ -201,6 +201,11 @@ class Trading:
         """P-values by rule, corrected for the number of rules."""
         return holm({one.rule: one.p_value for one in self.rules})
 
+    @property
+    def best(self) -> Traded:
+        """The rule that earned most after costs."""
+        return max(self.rules, key=lambda one: one.net_year)
+
     def tradable(self, proven: dict[str, bool]) -> tuple[Traded, ...]:
         """Return the rules that earn more than they cost and more than luck, and live on skill that was proven."""
         return tuple(
