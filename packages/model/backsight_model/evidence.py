@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backsight_model import calibration, overfitting, stability, superiority
+from backsight_model import calibration, overfitting, paths, stability, superiority
 from backsight_model.arrays import FloatArray, IntArray
 from backsight_model.proof import LEVEL, Comparison, compare
 from backsight_model.trading import Trading
@@ -180,11 +180,12 @@ def parts(data: TrainingSet, walked: Walk, full: Losses, *, caption: Caption) ->
     return sections
 
 
-def chosen(full: Losses, trading: Trading | None, *, trials: int, caption: Caption) -> Section:
-    """Return how much of the result may be due to having chosen it.
+def chosen(data: TrainingSet, full: Losses, trading: Trading | None, *, trials: int, caption: Caption) -> Section:
+    """Return how much of the result may be due to having chosen it, or to the one path through time.
 
     Parameters
     ----------
+    data : TrainingSet
     full : Losses
     trading : Trading, optional
         Its rules are strategies that could have been shown.
@@ -210,7 +211,25 @@ def chosen(full: Losses, trading: Trading | None, *, trials: int, caption: Capti
             for name, one in found.items()
             if one is not None
         ],
+        "paths": _paths(data, caption=caption),
         "deflated": None if trading is None else _deflated(trading, trials=trials, caption=caption),
+    }
+
+
+def _paths(data: TrainingSet, *, caption: Caption) -> Section | None:
+    found = paths.walk_all(data)
+    if found is None:
+        return None
+    title = f"What straight lines gain on {len(found.volatility)} whole histories, put together from {found.fits} fits"
+    return {
+        "caption": caption(title),
+        "rows": [
+            {"forecaster": line, "against": against, "gains": values.tolist()}
+            for line, against, values in (
+                ("linear", BENCHMARKS["volatility"], found.volatility),
+                ("logistic", BENCHMARKS["direction"], found.direction),
+            )
+        ],
     }
 
 

@@ -98,7 +98,7 @@ def summary(report: Report) -> dict[str, Any]:
         "density": evidence.density(data, walked, lag=full.lag, caption=caption),
         "stability": evidence.parts(data, walked, full, caption=caption),
         "trading": _trading(report),
-        "overfitting": evidence.chosen(full, verdict.trading, trials=report.trials, caption=caption),
+        "overfitting": evidence.chosen(data, full, verdict.trading, trials=report.trials, caption=caption),
         "echo": evidence.echo(data, walked, caption=caption),
         "tables": [
             _table(report, f"Volatility: {UNITS['volatility']} (lower is better)", full.volatility),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backsight_model import baselines, linear, rivals
-from backsight_model.arrays import BoolArray, FloatArray, IntArray
+from backsight_model.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from backsight_model.baselines import Har
 from backsight_model.linear import Line
 from backsight_model.rivals import Forecasts
@@ -29,8 +29,8 @@ DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """All that one training part taught: what a bundle holds.
+class Straight:
+    """What straight lines can learn from one training part, in closed form.
 
     Attributes
     ----------
@@ -44,8 +44,6 @@ class Fitted:
     line : Line
         The straight line under the network; without the LSTM it is the forecaster ``linear`` of
         volatility and ``logistic`` of direction.
-    network : Network
-        The two heads.
     """
 
     scaler: Scaler
@@ -53,6 +51,18 @@ class Fitted:
     harx: Har
     residual_scale: float
     line: Line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted(Straight):
+    """All that one training part taught: what a bundle holds.
+
+    Attributes
+    ----------
+    network : Network
+        The two heads.
+    """
+
     network: "Network"
 
 
@@ -157,10 +167,29 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
     """Return what the training part of a fold teaches; its test samples are never looked at."""
     from backsight_model.lstm import train  # takes seconds, and reading verdicts does not need it
 
-    train_on, features = part.train, data.windows.features
-    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features)
-    rows = scaler.transform(data.windows.rows)
+    lines = straight(data, part.train)
+    rows = lines.scaler.transform(data.windows.rows)
     newest = rows[data.windows.index[:, -1]]
+    residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale
+    network = train(
+        rows,
+        data.windows.index,
+        np.column_stack([residual, data.up]),
+        fit=part.fit,
+        valid=part.valid,
+        line=_line(data, part.fit, newest, residual, lines.scaler),
+        settled=lines.line,
+        settings=settings,
+        seed=seed,
+    )
+    return Fitted(**vars(lines), network=network)
+
+
+def straight(data: TrainingSet, train_on: IntArray) -> Straight:
+    """Return what straight lines learn from some samples, and from nothing else."""
+    features = data.windows.features
+    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features)
+    newest = scaler.transform(data.windows.rows)[data.windows.index[:, -1]]
     har, harx = (
         baselines.fit_har(
             newest[train_on], data.log_rv[train_on], terms=terms, features=features, strength=HAR_STRENGTH
@@ -168,25 +197,14 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
         for terms in (baselines.HAR_TERMS, baselines.HARX_TERMS)
     )
     residual = data.log_rv - harx.predict(newest, features)
-    residual_scale = float(residual[train_on].std())
+    scale = float(residual[train_on].std())
+    line = _line(data, train_on, newest, residual / scale, scaler)
+    return Straight(scaler=scaler, har=har, harx=harx, residual_scale=scale, line=line)
 
-    def line(which: IntArray) -> Line:
-        strength = linear.penalty(float(np.square(scaler.weight).sum()), len(which) / data.horizon)
-        return linear.heads(newest[which], residual[which] / residual_scale, data.up[which], strength=strength)
 
-    settled = line(train_on)
-    network = train(
-        rows,
-        data.windows.index,
-        np.column_stack([residual / residual_scale, data.up]),
-        fit=part.fit,
-        valid=part.valid,
-        line=line(part.fit),
-        settled=settled,
-        settings=settings,
-        seed=seed,
-    )
-    return Fitted(scaler=scaler, har=har, harx=harx, residual_scale=residual_scale, line=settled, network=network)
+def _line(data: TrainingSet, which: IntArray, newest: Float32Array, residual: FloatArray, scaler: Scaler) -> Line:
+    strength = linear.penalty(float(np.square(scaler.weight).sum()), len(which) / data.horizon)
+    return linear.heads(newest[which], residual[which], data.up[which], strength=strength)
 
 
 def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, *, seed: int) -> Forecasts:
