@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from compositions import Composer
-from scipy.sparse import coo_array, csr_array  # type: ignore[import-untyped]
+from scipy.sparse import coo_array, csr_array
 from sentfin import Headline
 from sklearn.decomposition import TruncatedSVD
 from sklearn.linear_model import LogisticRegression

@@ -12,7 +12,7 @@ from teacher import targets
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
-from wordpieces import LONGEST
+from wordpieces import LONGEST, PADDING
 
 _EPOCHS: Final = 4
 _BATCH: Final = 32
@@ -40,7 +40,7 @@ def configuration(tokenizer: Tokenizer) -> BertConfig:
         hidden_dropout_prob=0.3,
         attention_probs_dropout_prob=0.0,
         initializer_range=0.06,
-        pad_token_id=tokenizer.get_vocab()["[PAD]"],
+        pad_token_id=PADDING,
         id2label=dict(enumerate(LABELS)),
         label2id={label: at for at, label in enumerate(LABELS)},
         attn_implementation="eager",
@@ -86,8 +86,9 @@ def logits_of(model: BertForSequenceClassification, tokenizer: Tokenizer, texts:
     """Return the logits of texts, shape (n, 3)."""
     found = torch.empty(len(texts), len(LABELS))
     with torch.inference_mode():
+        encoded = _encoded(tokenizer, texts)
         for start in range(0, len(texts), _BATCH):
-            ids, present = _padded(tokenizer, texts[start : start + _BATCH])
+            ids, present = _padded(encoded[start : start + _BATCH])
             found[start : start + _BATCH] = model(input_ids=ids, attention_mask=present).logits
     return found
 
@@ -150,20 +151,23 @@ def _shuffled(
     tokenizer: Tokenizer, texts: Sequence[str], *, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield batches of ids, of where there are any, and of the texts' positions; like lengths go together."""
-    lengths = np.array([len(each.ids) for each in tokenizer.encode_batch(list(texts))])
+    encoded = _encoded(tokenizer, texts)
+    lengths = np.array([len(ids) for ids in encoded])
     # A little noise, so that a text meets others in every epoch.
     order = np.argsort(lengths + rng.uniform(0, 4, size=len(texts)), kind="stable")
     starts = np.arange(0, len(texts), _BATCH)
     for start in rng.permutation(starts):
         at = order[start : start + _BATCH]
-        ids, present = _padded(tokenizer, [texts[i] for i in at])
+        ids, present = _padded([encoded[i] for i in at])
         yield ids, present, torch.from_numpy(at)
 
 
-def _padded(tokenizer: Tokenizer, texts: Sequence[str]) -> Batch:
-    encoded = [each.ids[:LONGEST] for each in tokenizer.encode_batch(list(texts))]
+def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    return [each.ids[:LONGEST] for each in tokenizer.encode_batch(list(texts))]
+
+
+def _padded(encoded: Sequence[Sequence[int]]) -> Batch:
     width = max(len(ids) for ids in encoded)
-    pad = tokenizer.get_vocab()["[PAD]"]
-    ids = torch.tensor([[*each, *[pad] * (width - len(each))] for each in encoded])
+    ids = torch.tensor([[*each, *[PADDING] * (width - len(each))] for each in encoded])
     present = torch.tensor([[1] * len(each) + [0] * (width - len(each)) for each in encoded])
     return ids, present

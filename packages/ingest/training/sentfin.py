@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array  # type: ignore[import-untyped]
-from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 LABELS: Final = ("positive", "negative", "neutral")

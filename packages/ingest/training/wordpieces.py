@@ -13,6 +13,9 @@ LEARNT: Final = 6_000
 LONGEST: Final = 128
 """Tokens of a text that the network has positions for."""
 
+PADDING: Final = 0
+"""Number of the piece that fills up a batch; see the order of `_SPECIAL`."""
+
 _SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _MONEY: Final = r"(?:\b(?:rs|inr|eur|euro|usd|gbp|sek|nok|dkk|chf|jpy|cny|cad|aud|us)\b\.?|[€£¥₹]|\$)\s*[$]?\s*(?=0)"
 _UNIT: Final = r"(?<=0)\s*(?:mn|mln|mio|bn|tn|m|b|k|lakh|crores?|cr|millions?|billions?|trillions?|thousand)\b\.?"
