@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from backsight_features.errors import BadInput
 
 from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray
 from backsight_model.linear import Line
@@ -37,12 +38,17 @@ class Network:
         From scaled windows (n, L, C) to (n, 2): residual of log realised variance in units of its training
         deviation, and logit of P(up).
     epochs : tuple of int
-        How many epochs each member learnt until it did best on the validation tail; 0 where the straight
-        line alone did best, so that the LSTM adds nothing.
+        How many epochs each member learnt until it did best on the validation tail; 0 where what it started
+        from did best: the straight line alone, so that the LSTM adds nothing, or the network of a warm start.
     """
 
     model: Any
     epochs: tuple[int, ...]
+
+    @property
+    def members(self) -> list[Any]:
+        """The networks that are averaged."""
+        return [layer for layer in self.model.layers if layer.name.startswith("member_")]
 
     @keras_warnings_hidden()
     def predict(self, rows: Float32Array, index: IndexArray) -> FloatArray:
@@ -69,6 +75,7 @@ def train(
     settled: Line,
     settings: Settings,
     seed: int,
+    warm: Network | None = None,
 ) -> Network:
     """Return a network trained on `fit` and stopped by `valid`.
 
@@ -81,7 +88,7 @@ def train(
     targets : ndarray of shape (n, 2)
         Residual of log realised variance in units of its training deviation; 1 where the price rose.
     fit, valid : ndarray of int
-        Sample numbers.
+        Sample numbers in time order.
     line : Line
         The straight line learnt from `fit`; the LSTM learns what it leaves.
     settled : Line
@@ -90,7 +97,20 @@ def train(
         Width, regularisation and training.
     seed : int
         Of the first member; same seed, same machine kind, same weights, bit for bit.
+    warm : Network, optional
+        An earlier network to go on from, with the smaller effort of `Settings.warm`. Its weights mean something for
+        rows that are scaled as its own were, or nearly.
+
+    Raises
+    ------
+    BadInput
+        Where `warm` is of another shape than `settings` ask for.
     """
+    if warm is not None and len(warm.members) != settings.members:
+        raise BadInput(
+            f"a warm start needs {settings.members} members, the earlier network has {len(warm.members)}; train cold"
+        )
+    effort = settings if warm is None else settings.warm()
     tf.config.experimental.enable_op_determinism()
     table = tf.constant(rows)
 
@@ -98,23 +118,31 @@ def train(
         return tf.gather(table, some), wanted
 
     def dataset(which: IntArray) -> Any:
-        chosen = which[:: settings.stride]
+        chosen = which[:: effort.stride]
         return tf.data.Dataset.from_tensor_slices((index[chosen], targets[chosen].astype(np.float32)))
 
+    # A penalty that shrinks would look like a gain.
+    watched = "unpenalised" if effort.recurrent_l2 else "loss"
+    fit = fit if effort.newest is None else fit[-effort.newest :]
     stop_by = dataset(valid).batch(1024).map(gathered)
     members, epochs = [], []
-    for member in range(settings.members):
+    for member in range(effort.members):
         keras.utils.set_random_seed(seed + member)
-        model = _build(index.shape[1], rows.shape[1], settings)
+        model = _build(index.shape[1], rows.shape[1], effort)
+        if warm is not None:
+            _start_from(model, warm.members[member])
         model.get_layer("line").set_weights([line.weights, line.bias])
-        start, loss_at_start = model.get_weights(), model.evaluate(stop_by, verbose=0)
-        learn = dataset(fit).shuffle(len(fit), seed=seed + member).batch(settings.batch).map(gathered)
-        stopping = keras.callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True)
+        start = model.get_weights()
+        loss_at_start = model.evaluate(stop_by, verbose=0, return_dict=True)[watched]
+        learn = dataset(fit).shuffle(len(fit), seed=seed + member).batch(effort.batch).map(gathered)
+        stopping = keras.callbacks.EarlyStopping(
+            monitor=f"val_{watched}", mode="min", patience=effort.patience, restore_best_weights=True
+        )
         # The dataset shuffles by itself; Keras warns if it is asked to as well.
         history = model.fit(
-            learn, validation_data=stop_by, epochs=settings.epochs, shuffle=False, callbacks=[stopping], verbose=0
+            learn, validation_data=stop_by, epochs=effort.epochs, shuffle=False, callbacks=[stopping], verbose=0
         )
-        losses = history.history["val_loss"]
+        losses = history.history[f"val_{watched}"]
         best = int(np.argmin(losses)) + 1
         if not min(losses) < loss_at_start:
             model.set_weights(start)
@@ -133,19 +161,46 @@ def _windows(rows: Float32Array, index: IndexArray) -> Any:
 def _build(length: int, width: int, settings: Settings) -> Any:
     window = keras.Input((length, width), name="window")
     line = keras.layers.Dense(2, trainable=False, name="line")(window[:, -1, :])
-    hidden = keras.layers.Dropout(settings.dropout)(window)
+    hidden = window
+    if settings.instance_norm:
+        # The projection that follows scales and shifts, so that RevIN's own weights would be the same twice.
+        hidden = keras.layers.LayerNormalization(axis=1, epsilon=1e-5, center=False, scale=False)(hidden)
+    hidden = keras.layers.Dropout(settings.dropout)(hidden)
     hidden = keras.layers.Dense(settings.projection)(hidden)
-    hidden = keras.layers.LSTM(settings.units)(hidden)
+    for above in reversed(range(settings.layers)):
+        hidden = keras.layers.LSTM(
+            settings.units,
+            recurrent_regularizer=keras.regularizers.L2(settings.recurrent_l2) if settings.recurrent_l2 else None,
+            return_sequences=settings.attention or above > 0,
+        )(hidden)
+        if above > 0:
+            hidden = keras.layers.Dropout(settings.dropout)(hidden)
+    hidden = _pooled(hidden, settings.units) if settings.attention else hidden
     hidden = keras.layers.Dropout(settings.dropout)(hidden)
     # Starts at 0, so that training starts from the line; no bias, so that it cannot drift to the last week's mean.
     bend = keras.layers.Dense(2, use_bias=False, kernel_initializer="zeros")(hidden)
     model = keras.Model(window, keras.layers.Add()([line, bend]))
     model.compile(
-        optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay), loss=_loss
+        optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
+        loss=_loss,
+        metrics=[keras.metrics.MeanMetricWrapper(_loss, name="unpenalised")] if settings.recurrent_l2 else None,
     )
     # Else the first step would make the optimizer's variables, and TensorFlow trace the step a second time.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _pooled(states: Any, units: int) -> Any:
+    """Return the mean of states (n, L, units) with weights that are learnt from each: shape (n, units)."""
+    share = keras.layers.Softmax(axis=1)(keras.layers.Dense(1, use_bias=False)(states))
+    return keras.layers.Reshape((units,))(keras.layers.Dot(axes=1)([share, states]))
+
+
+def _start_from(model: Any, earlier: Any) -> None:
+    mine, known = ([weight.shape for weight in one.get_weights()] for one in (model, earlier))
+    if mine != known:
+        raise BadInput(f"a warm start needs weights of shapes {mine}, the earlier network has {known}; train cold")
+    model.set_weights(earlier.get_weights())
 
 
 def _loss(wanted: Any, output: Any) -> Any:
