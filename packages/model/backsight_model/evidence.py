@@ -194,26 +194,30 @@ def chosen(data: TrainingSet, full: Losses, trading: Trading | None, *, trials: 
     caption : callable
         Completes a title.
     """
-    candidates = {
-        f"forecasters, {PLAIN[what]}": {name: losses[BENCHMARKS[what]] - one for name, one in losses.items()}
-        for what, losses in judged(full).items()
+    return {
+        "caption": caption("What becomes of the best of one half of time in the other half"),
+        "rows": candidates(full, trading),
+        "paths": _paths(data, caption=caption),
+        "deflated": None if trading is None else deflated(trading, trials=trials, caption=caption),
     }
+
+
+def candidates(full: Losses, trading: Trading | None) -> list[Section]:
+    """Return the probability of backtest overfitting for whatever a reader may choose from."""
     found = {
-        name: overfitting.backtest_overfitting(performance, measure="mean") for name, performance in candidates.items()
+        f"forecasters, {PLAIN[what]}": overfitting.backtest_overfitting(
+            {name: losses[BENCHMARKS[what]] - one for name, one in losses.items()}, measure="mean"
+        )
+        for what, losses in judged(full).items()
     }
     if trading is not None:
         nets = {one.rule: one.net for one in trading.rules}
         found["trading rules, Sharpe ratio"] = overfitting.backtest_overfitting(nets, measure="sharpe")
-    return {
-        "caption": caption("What becomes of the best of one half of time in the other half"),
-        "rows": [
-            {"chosen": name, "candidates": one.candidates, "probability": one.probability, "loss": one.loss}
-            for name, one in found.items()
-            if one is not None
-        ],
-        "paths": _paths(data, caption=caption),
-        "deflated": None if trading is None else _deflated(trading, trials=trials, caption=caption),
-    }
+    return [
+        {"chosen": name, "candidates": one.candidates, "probability": one.probability, "loss": one.loss}
+        for name, one in found.items()
+        if one is not None
+    ]
 
 
 def _paths(data: TrainingSet, *, caption: Caption) -> Section | None:
@@ -233,7 +237,8 @@ def _paths(data: TrainingSet, *, caption: Caption) -> Section | None:
     }
 
 
-def _deflated(trading: Trading, *, trials: int, caption: Caption) -> Section:
+def deflated(trading: Trading, *, trials: int, caption: Caption) -> Section:
+    """Return the best rule's Sharpe ratio, deflated for `trials` configurations of the model times the rules."""
     nets = {one.rule: one.net for one in trading.rules}
     ratios = {name: float(net.mean() / net.std()) if net.std() > 0 else 0.0 for name, net in nets.items()}
     best = max(ratios, key=lambda name: ratios[name])
