@@ -108,14 +108,25 @@ class Bundle:
 
 
 def write(
-    models: Path, fitted: "Fitted", *, manifest: Manifest, settings: Settings, timeframe: timedelta, verdict: Verdict
+    models: Path,
+    fitted: "Fitted",
+    *,
+    manifest: Manifest,
+    settings: Settings,
+    timeframe: timedelta,
+    verdict: Verdict,
+    window: timedelta | None = None,
 ) -> Path:
     """Write a bundle and return its folder: all of it or nothing, in the place of one of the same name.
 
     The name says what it was learnt from and how: same data, settings and seed, same name. An override of the one
     that it takes the place of holds for it too.
     """
-    fitting = {"manifest": manifest.to_json(), "settings": asdict(settings)}
+    fitting = {
+        "manifest": manifest.to_json(),
+        "settings": asdict(settings),
+        "window_seconds": None if window is None else window // timedelta(seconds=1),
+    }
     name = f"{manifest.service}-{_digest(_canonical(fitting))[:12]}"
     document = {
         "format": FORMAT,

@@ -23,6 +23,10 @@ from backsight_features.workspace import Workspace
 @click.option("--until", metavar="INSTANT", help="Last sample.")
 @click.option("--fee", "fee_bp", type=click.FloatRange(min=0), metavar="BP", help="Fee a side, basis points.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the network.")
+@click.option("--rolling", metavar="SPAN", help="Learn from the last 180d, 52w only; from all before unless given.")
+@click.option("--trials", type=click.IntRange(min=0), default=0, show_default=True, help="Settings to try first.")
+@click.option("--final", "held", metavar="SHARE", help="Hold back the last 20%, and score it once.")
+@click.option("--second-look", is_flag=True, help="Score a final period that was scored before.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
 @JSON
 @click.pass_obj
@@ -39,6 +43,10 @@ def train(
     until: str | None,
     fee_bp: float | None,
     seed: int,
+    rolling: str | None,
+    trials: int,
+    held: str | None,
+    second_look: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -72,9 +80,13 @@ def train(
         costs=Costs() if fee_bp is None else Costs(fee_bp=fee_bp),
         since=parse_instant(since) if since else None,
         until=parse_instant(until) if until else None,
+        window=timeframe(rolling) if rolling else None,
+        trials=trials,
+        held=_share(held) if held else None,
+        second_look=second_look,
     )
     walks = 1 if compare is None else 2
-    with _progress(steps=walks * folds + 2) as say:
+    with _progress(steps=walks * (folds + bool(held)) + trials + 2) as say:
         done = run(plan, Store(repo, workspace), workspace, report_folder=out, say=say)
     if as_json:
         document = {
@@ -82,6 +94,7 @@ def train(
             "proven": done.verdict.proven,
             "sentences": done.verdict.sentences,
             "red_flags": done.flags,
+            "final_period": None if done.final is None else done.final.to_json(),
             "bundle": str(done.folder),
             "promoted": done.promoted,
             "report_html": str(done.html),
@@ -91,6 +104,10 @@ def train(
         return
     for sentence in done.verdict.sentences:
         click.echo(sentence)
+    if done.final is not None:
+        click.echo(done.final.title)
+        for sentence in done.final.sentences:
+            click.echo(f"  {sentence}")
     for flag in done.flags:
         click.echo(f"red flag: {flag}")
     click.echo(f"bundle: {done.folder}{'' if done.promoted else ' (not promoted: it has no proven skill)'}")
@@ -164,6 +181,16 @@ def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_j
     bundle = current(workspace.models, symbol)
     made = forecast_from(bundle, Store(repo, workspace).online(bundle.service, symbol, at=instant))
     click.echo(json.dumps(made.to_json()) if as_json else made.line)
+
+
+def _share(text: str) -> float:
+    """Return what ``20%`` means as a share."""
+    from backsight_features.errors import BadInput
+
+    digits = text.removesuffix("%")
+    if not text.endswith("%") or not digits.isdigit() or not 0 < int(digits) < 100:
+        raise BadInput(f"a final period of {text!r} is no share of the samples; write 20%")
+    return int(digits) / 100
 
 
 @contextmanager

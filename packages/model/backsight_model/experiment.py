@@ -1,23 +1,26 @@
 """A training run: collect, walk, judge, report, fit for shipping, and promote it if it has skill."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backsight_features.bars import BarSeries, on_grid, read
-from backsight_features.clocks import timeframe
-from backsight_features.errors import BadInput
+from backsight_features.clocks import timeframe, utc_now
 from backsight_features.lake import Lake
 from backsight_features.workspace import Workspace
 
-from backsight_model import bundle, promotion, report
+from backsight_model import bundle, lastlook, promotion, report, tutorial
 from backsight_model.flags import checks
+from backsight_model.lastlook import FinalPeriod, Held
 from backsight_model.provenance import Provenance, provenance
 from backsight_model.settings import Settings
+from backsight_model.splits import walk_forward
+from backsight_model.target import bars_ahead
 from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import Manifest, TrainingSet, collect, describe
+from backsight_model.tuning import Trial, best, tune
 from backsight_model.verdict import Losses, Verdict, decide, losses
 from backsight_model.walk import MODEL, Walk, final, walk
 
@@ -50,6 +53,14 @@ class Plan:
         Of trading the forecasts.
     since, until : datetime, optional
         Samples outside are left out.
+    window : timedelta, optional
+        How far back each fit reaches; all the way unless given.
+    trials : int
+        How many settings to try inside the training part of the first fold; 0 takes `settings` as they are.
+    held : float, optional
+        Share of the span of time that is the final period: no fold sees it, and it is scored once.
+    second_look : bool
+        Whether to score a final period that was scored before, and say so.
     """
 
     series: BarSeries
@@ -63,15 +74,15 @@ class Plan:
     costs: Costs
     since: datetime | None = None
     until: datetime | None = None
+    window: timedelta | None = None
+    trials: int = 0
+    held: float | None = None
+    second_look: bool = False
 
     @property
     def bars_ahead(self) -> int:
         """The horizon in bars."""
-        step = timeframe(self.series.timeframe)
-        bars, rest = divmod(self.horizon, step)
-        if rest or bars < 1:
-            raise BadInput(f"horizon {self.horizon} is no whole number of bars of {self.series.timeframe}")
-        return bars
+        return bars_ahead(self.horizon, timeframe(self.series.timeframe))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +98,8 @@ class Done:
         The bundle.
     promoted : bool
         Whether the bundle now forecasts its symbol: whether it has skill.
+    final : FinalPeriod or None
+        What the samples that were held back say.
     html, json : Path
         The report.
     """
@@ -95,6 +108,7 @@ class Done:
     flags: tuple[str, ...]
     folder: Path
     promoted: bool
+    final: FinalPeriod | None
     html: Path
     json: Path
 
@@ -117,10 +131,17 @@ def run(
         Is told what is being done.
     """
     origin = provenance(workspace.features, Lake(workspace.lake), plan.series)
-    data, manifest = _collect(plan, plan.service, store, origin)
-    # Before the long walk, so that a service that cannot be had stops the run at once.
-    other = None if plan.compare is None else _collect(plan, plan.compare, store, origin)[0]
-    say(f"{len(data):,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
+    everything, manifest = _collect(plan, plan.service, store, origin)
+    # Before the long walk, so that what cannot be had or was spent stops the run at once.
+    all_other = None if plan.compare is None else _collect(plan, plan.compare, store, origin)[0]
+    data, held = _apart(plan, everything, everything)
+    other, other_held = (None, None) if all_other is None else _apart(plan, all_other, everything)
+    if held is not None and not plan.second_look:
+        lastlook.refuse_again(workspace.models, lastlook.span_of(str(plan.series), everything.at[held.part.test]))
+    say(f"{len(everything):,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
+    tried = _tuned(plan, data, say)
+    if tried:
+        plan = replace(plan, settings=best(tried))
     walked = _walk(plan, data, plan.service, say)
     full = losses(data, walked, service=plan.service)
     price_only: Losses | None = None
@@ -130,9 +151,20 @@ def run(
     trading = trade_walk(data, walked, bars, lag=full.lag, costs=plan.costs)
     verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], price_only, trading)
     looked_for = checks(data, walked, full, verdict)
+    days, closes = tutorial.daily_closes(bars)
+    some = (days >= data.at[0]) & (days <= data.at[-1])
+    cautionary = tutorial.follow(days[some], closes[some], first_test=data.at[walked.samples[0]], seed=plan.seed)
+    last = None
+    if held is not None:
+        span = lastlook.span_of(str(plan.series), everything.at[held.part.test])
+        look = lastlook.spend(workspace.models, span, service=plan.service, now=utc_now())
+        ways = [(plan.service, everything, held)]
+        if plan.compare is not None and all_other is not None and other_held is not None:
+            ways.append((plan.compare, all_other, other_held))
+        last = lastlook.score(span, look, ways, settings=plan.settings, seed=plan.seed, done=say)
 
     say("fitting on all samples")
-    fitted = final(data, embargo=plan.horizon, settings=plan.settings, seed=plan.seed)
+    fitted = final(everything, embargo=plan.horizon, settings=plan.settings, seed=plan.seed, window=plan.window)
     folder = bundle.write(
         workspace.models,
         fitted,
@@ -140,6 +172,7 @@ def run(
         settings=plan.settings,
         timeframe=data.windows.timeframe,
         verdict=verdict,
+        window=plan.window,
     )
     html, json = report.write(
         report.Report(
@@ -150,7 +183,10 @@ def run(
             price_only=price_only,
             verdict=verdict,
             checks=looked_for,
-            trials=1,
+            trials=max(1, len(tried)),
+            tried=tried,
+            cautionary=cautionary,
+            final=last,
         ),
         report_folder or workspace.reports / folder.name,
     )
@@ -162,6 +198,7 @@ def run(
         flags=tuple(check.said for check in looked_for if check.raised),
         folder=folder,
         promoted=verdict.skill,
+        final=last,
         html=html,
         json=json,
     )
@@ -181,6 +218,22 @@ def _collect(plan: Plan, service: str, store: "Store", origin: Provenance) -> tu
     return data, describe(data, origin, plan.series, service=service, length=plan.length, seed=plan.seed)
 
 
+def _apart(plan: Plan, data: TrainingSet, everything: TrainingSet) -> tuple[TrainingSet, Held | None]:
+    """Return the samples that a walk may see, and those held back; they begin at one instant for all services."""
+    if plan.held is None:
+        return data, None
+    start = lastlook.start_of(everything.at, share=plan.held)
+    held = lastlook.hold_back(data.at, data.label_at, start=start, embargo=plan.horizon, window=plan.window)
+    return data.first(held.before), held
+
+
+def _tuned(plan: Plan, data: TrainingSet, say: Callable[[str], None]) -> tuple[Trial, ...]:
+    if not plan.trials:
+        return ()
+    parts = walk_forward(data.at, data.label_at, folds=plan.folds, embargo=plan.horizon, window=plan.window)
+    return tune(data, parts[0], settings=plan.settings, trials=plan.trials, seed=plan.seed, done=say)
+
+
 def _walk(plan: Plan, data: TrainingSet, service: str, say: Callable[[str], None]) -> Walk:
     return walk(
         data,
@@ -189,4 +242,5 @@ def _walk(plan: Plan, data: TrainingSet, service: str, say: Callable[[str], None
         settings=plan.settings,
         seed=plan.seed,
         done=lambda fold: say(f"{service}: {fold}"),
+        window=plan.window,
     )

@@ -10,7 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from backsight_model import evidence, performance, plots
 from backsight_model.flags import Check
+from backsight_model.lastlook import FinalPeriod
 from backsight_model.training import Manifest, TrainingSet
+from backsight_model.tuning import Trial
+from backsight_model.tutorial import Outcome
 from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict, chance
 from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
 
@@ -34,6 +37,12 @@ class Report:
         What was looked for; what was found is a red flag.
     trials : int
         Configurations of the model that were tried until this one was shown, itself included.
+    tried : tuple of Trial
+        Those that were tried by this run.
+    cautionary : tuple of Outcome
+        What the usual tutorial would have claimed.
+    final : FinalPeriod or None
+        What the samples that were held back say.
     """
 
     manifest: Manifest
@@ -44,6 +53,9 @@ class Report:
     verdict: Verdict
     checks: tuple[Check, ...]
     trials: int
+    tried: tuple[Trial, ...] = ()
+    cautionary: tuple[Outcome, ...] = ()
+    final: FinalPeriod | None = None
 
     def caption(self, title: str) -> str:
         """Return a title with what the model read, and who scored the texts in it."""
@@ -75,7 +87,7 @@ def summary(report: Report) -> dict[str, Any]:
         "verdict": verdict.word,
         "proven": verdict.proven,
         "sentences": list(verdict.sentences),
-        "notes": list(verdict.notes),
+        "notes": [*verdict.notes, *walked.notes],
         "claims": [
             {
                 "name": claim.name,
@@ -89,6 +101,8 @@ def summary(report: Report) -> dict[str, Any]:
         "override": None,
         "red_flags": [check.said for check in report.checks if check.raised],
         "looked_for": [asdict(check) for check in report.checks],
+        "final_period": None if report.final is None else report.final.to_json(),
+        "trials": [trial.to_json() for trial in report.tried],
         "needs": {"volatility": list(VOLATILITY_REFERENCES), "direction": list(DIRECTION_REFERENCES)},
         "comparisons": evidence.comparisons(full, horizon=data.horizon, caption=caption),
         "confidence_sets": evidence.confidence_sets(full, horizon=data.horizon, caption=caption),
@@ -100,6 +114,10 @@ def summary(report: Report) -> dict[str, Any]:
         "trading": _trading(report),
         "overfitting": evidence.chosen(data, full, verdict.trading, trials=report.trials, caption=caption),
         "echo": evidence.echo(data, walked, caption=caption),
+        "cautionary": {
+            "caption": report.caption("The usual tutorial on daily closes of the same bars, a day ahead"),
+            "rows": [outcome.to_json() for outcome in report.cautionary],
+        },
         "tables": [
             _table(report, f"Volatility: {UNITS['volatility']} (lower is better)", full.volatility),
             _table(report, "Volatility: QLIKE of the variance (lower is better)", full.qlike),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 from backsight_features.bars import BarSeries, read
+from backsight_features.building.record import code_version
 from backsight_features.clocks import from_us, parse_instant
 from backsight_features.errors import BadInput
 from backsight_features.snapshot import Snapshot
 from backsight_features.windows import Windows
 
-from backsight_model import __version__
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
 from backsight_model.baselines import HAR_TERMS, LAST_BAR, LAST_DAY
 from backsight_model.target import ahead
@@ -85,6 +85,17 @@ class TrainingSet:
         column = self.windows.features.index(feature)
         values: FloatArray = self.windows.rows[self.windows.index[:, -1], column].astype(np.float64)
         return values
+
+    def first(self, count: int) -> "TrainingSet":
+        """Return the first `count` samples; the others count as left out."""
+        return replace(
+            self,
+            windows=_compact(self.windows, np.arange(count)),
+            log_rv=self.log_rv[:count],
+            log_return=self.log_return[:count],
+            label_at=self.label_at[:count],
+            left_out=self.left_out | {"held back for the final period": len(self) - count},
+        )
 
     def sha256(self) -> str:
         """Return the digest of everything that a model learns from: values, places, instants and labels."""
@@ -168,7 +179,7 @@ class Manifest:
     scorer : str
         Which model scored the texts.
     code : str
-        Version of this package.
+        Version of the code, and of what it computes with.
     samples : int
     sha256 : str
         Of the training set.
@@ -251,7 +262,7 @@ def describe(
         lake_versions=dict(origin.facts.versions),
         feature_versions=origin.feature_versions,
         scorer=origin.scorer,
-        code=__version__,
+        code=code_version(),
         samples=len(data),
         sha256=data.sha256(),
     )

@@ -157,9 +157,11 @@ def over(data: TrainingSet, parts: list[Fold], *, settings: Settings, seed: int,
     )
 
 
-def final(data: TrainingSet, *, embargo: timedelta, settings: Settings, seed: int) -> Fitted:
-    """Return what is shipped: fitted on all samples, after the proof and unproven itself."""
-    part = final_fit(data.at, data.label_at, embargo=embargo)
+def final(
+    data: TrainingSet, *, embargo: timedelta, settings: Settings, seed: int, window: timedelta | None = None
+) -> Fitted:
+    """Return what is shipped: fitted on all samples or the last `window`, after the proof and unproven itself."""
+    part = final_fit(data.at, data.label_at, embargo=embargo, window=window)
     return learn(data, part, settings=settings, seed=1000 * seed)
 
 

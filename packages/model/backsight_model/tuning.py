@@ -1,0 +1,127 @@
+"""Choosing settings inside the training part of the first fold, and a list of everything that was tried."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backsight_model.arrays import FloatArray
+from backsight_model.settings import Settings
+from backsight_model.splits import Fold
+from backsight_model.training import TrainingSet
+from backsight_model.walk import straight
+
+if TYPE_CHECKING:
+    import optuna
+
+
+VARIED = ("units", "projection", "dropout", "learning_rate", "weight_decay")
+"""What a trial may choose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One way to train that was looked at.
+
+    Attributes
+    ----------
+    number : int
+        From 0, which is the one that was asked for.
+    settings : Settings
+    loss : float
+        On the samples that stop the training: what the network minimises.
+    """
+
+    number: int
+    settings: Settings
+    loss: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"number": self.number, "loss": self.loss, "settings": asdict(self.settings)}
+
+
+def tune(
+    data: TrainingSet, part: Fold, *, settings: Settings, trials: int, seed: int, done: Callable[[str], None]
+) -> tuple[Trial, ...]:
+    """Return every trial, in the order in which they were made.
+
+    The first trial is `settings`; the others are proposed by optuna's tree of Parzen estimators (Bergstra et al.
+    2011), which has a seed. Each learns from ``part.fit`` and is judged on ``part.valid``: with the first fold
+    of a walk no trial sees anything that any fold tests on. A network of a trial has one member, as what is
+    compared is the settings.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    part : Fold
+        Its test samples are never looked at.
+    settings : Settings
+        What a trial does not vary stays as it is here.
+    trials : int
+        How many, at least 1.
+    seed : int
+        Of the proposals and of each trial's network.
+    done : callable
+        Is told in words after each trial.
+    """
+    import optuna
+
+    from backsight_model.lstm import train
+
+    lines = straight(data, part.fit)
+    rows = lines.scaler.transform(data.windows.rows)
+    newest = rows[data.windows.index[:, -1]]
+    residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale
+    targets = np.column_stack([residual, data.up])
+    made: list[Trial] = []
+
+    def judged(proposal: "optuna.Trial") -> float:
+        tried = _proposed(proposal, settings)
+        network = train(
+            rows,
+            data.windows.index,
+            targets,
+            fit=part.fit,
+            valid=part.valid,
+            line=lines.line,
+            settled=lines.line,
+            settings=replace(tried, members=1),
+            seed=seed,
+        )
+        loss = joint_loss(targets[part.valid], network.predict(rows, data.windows.index[part.valid]))
+        made.append(Trial(number=len(made), settings=tried, loss=loss))
+        done(f"trial {len(made)} of {trials}: {loss:.5f}")
+        return loss
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5))
+    study.enqueue_trial({name: getattr(settings, name) for name in VARIED})
+    study.optimize(judged, n_trials=trials)
+    return tuple(made)
+
+
+def best(trials: tuple[Trial, ...]) -> Settings:
+    """Return the settings of the trial with the lowest loss; the earliest of equals."""
+    return min(trials, key=lambda trial: trial.loss).settings
+
+
+def joint_loss(wanted: FloatArray, output: FloatArray) -> float:
+    """Return what the network minimises, over samples (n, 2): half the squared error, and twice the log loss."""
+    from backsight_model.lstm import DIRECTION_WEIGHT
+
+    volatility = 0.5 * np.square(wanted[:, 0] - output[:, 0])
+    direction = np.logaddexp(0.0, output[:, 1]) - wanted[:, 1] * output[:, 1]
+    return float((volatility + DIRECTION_WEIGHT * direction).mean())
+
+
+def _proposed(proposal: "optuna.Trial", settings: Settings) -> Settings:
+    return replace(
+        settings,
+        units=proposal.suggest_int("units", 4, 64, log=True),
+        projection=proposal.suggest_int("projection", 2, 32, log=True),
+        dropout=proposal.suggest_float("dropout", 0.0, 0.6),
+        learning_rate=proposal.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        weight_decay=proposal.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+    )
