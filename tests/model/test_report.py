@@ -37,6 +37,10 @@ def made_up(data: TrainingSet, *, knows: float) -> Walk:
         log_rv={**log_rv, MODEL: plain + knows * (truth - plain)},
         p_up={**p_up, MODEL: np.clip(sure + 0.01 * noise, 0.01, 0.99)},
         below_mean={name: np.full(len(samples), 0.1) for name in (*log_rv, MODEL)},
+        by_seed={
+            "volatility": plain + np.array([[knows], [0.5 * knows]]) * (truth - plain),
+            "direction": np.clip(np.stack([sure, 0.5 + 0.5 * (sure - 0.5)]), 0.01, 0.99),
+        },
         clock_up=np.ones(len(samples), dtype=bool),
         epochs=((1, 0), (2, 2)),
         notes=(),

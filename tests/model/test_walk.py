@@ -104,6 +104,9 @@ def test_every_forecaster_speaks_at_every_instant(short: TrainingSet, over_short
         assert np.isfinite(forecasts).all()
     assert all(((forecasts > 0) & (forecasts < 1)).all() for forecasts in made.p_up.values())
     assert (np.diff(short.at[made.samples]) > np.timedelta64(0)).all()
+    # One member is the network.
+    np.testing.assert_allclose(made.by_seed["volatility"], made.log_rv[MODEL][None], atol=1e-5)
+    np.testing.assert_allclose(made.by_seed["direction"], made.p_up[MODEL][None], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from backsight_model import calibration, overfitting, paths, stability, superiority
-from backsight_model.arrays import FloatArray, IntArray
+from backsight_model.arrays import FloatArray
 from backsight_model.proof import LEVEL, Comparison, compare
 from backsight_model.trading import Trading
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import TARGETS, UNITS, Losses
+from backsight_model.verdict import TARGETS, UNITS, Losses, log_loss
 from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
 
 QLIKE = "volatility, QLIKE"
@@ -160,24 +160,36 @@ def density(data: TrainingSet, walked: Walk, *, lag: int, caption: Caption) -> S
 
 
 def parts(data: TrainingSet, walked: Walk, full: Losses, *, caption: Caption) -> dict[str, Section]:
-    """Return the gain on the benchmark by fold and by how turbulent the last day was, by target."""
+    """Return the gain on the benchmark by fold, by how turbulent the last day was, and by seed, for each target."""
     folds = tuple(f"fold {number}" for number in range(1, int(walked.fold.max()) + 1))
     turbulence = stability.terciles(data.last_log_rv[walked.samples])
     sections = {}
     for target in TARGETS:
-        losses, against = full.of(target), BENCHMARKS[target]
-
-        def gains(part: IntArray, names: tuple[str, ...]) -> list[Section]:
-            found = stability.by_part(losses[MODEL], losses[against], part, names, lag=full.lag)  # noqa: B023
-            return [asdict(one) for one in found]
-
+        against = BENCHMARKS[target]
+        losses = full.of(target)
+        pair = (losses[MODEL], losses[against])
+        everything = np.zeros(len(walked.samples), dtype=np.int64)
+        seeds = [
+            stability.by_part(alone, losses[against], everything, (f"member {number}",), lag=full.lag)[0]
+            for number, alone in enumerate(_lost_by_seed(data, walked, target), start=1)
+        ]
         sections[target] = {
-            "caption": caption(f"{NAMES[target]}: gain on {against} by fold, and by volatility of the last day"),
+            "caption": caption(
+                f"{NAMES[target]}: gain on {against} by fold, by volatility of the last day, and of each member alone"
+            ),
             "against": against,
-            "folds": gains(walked.fold - 1, folds),
-            "regimes": gains(turbulence, stability.TERCILES),
+            "folds": [asdict(one) for one in stability.by_part(*pair, walked.fold - 1, folds, lag=full.lag)],
+            "regimes": [asdict(one) for one in stability.by_part(*pair, turbulence, stability.TERCILES, lag=full.lag)],
+            "seeds": [asdict(one) for one in seeds],
         }
     return sections
+
+
+def _lost_by_seed(data: TrainingSet, walked: Walk, target: str) -> FloatArray:
+    forecast = walked.by_seed[target]
+    if target == "volatility":
+        return np.square(data.log_rv[walked.samples] - forecast)
+    return log_loss(forecast, data.up[walked.samples])
 
 
 def chosen(data: TrainingSet, full: Losses, trading: Trading | None, *, trials: int, caption: Caption) -> Section:

@@ -56,6 +56,12 @@ class Network:
         return np.asarray(self.model.predict(_windows(rows, index), verbose=0), dtype=np.float64)
 
     @keras_warnings_hidden()
+    def predict_each(self, rows: Float32Array, index: IndexArray) -> FloatArray:
+        """Return the outputs of each member alone: shape (members, n, 2)."""
+        windows = _windows(rows, index)
+        return np.stack([np.asarray(one.predict(windows, verbose=0), dtype=np.float64) for one in self.members])
+
+    @keras_warnings_hidden()
     def save(self, folder: Path) -> None:
         """Write ``model.keras`` and ``model.onnx``."""
         self.model.save(folder / "model.keras")

@@ -233,7 +233,7 @@ def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, st
             report.caption(f"{target.capitalize()}: gain of the model on {against}, summed over time"),
             plots.over_time(at, {f"gain in {UNITS[target]}": gain}, label="summed gain"),
         )
-        parts = stability[target]["folds"] + stability[target]["regimes"]
+        parts = [row for part in ("folds", "regimes", "seeds") for row in stability[target][part]]
         images[f"parts: {target}"] = (
             stability[target]["caption"],
             plots.gains(parts, name="name", low="low", high="high"),

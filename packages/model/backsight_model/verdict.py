@@ -130,7 +130,7 @@ def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
         fold=walked.fold,
         volatility={name: np.square(log_rv - forecast) for name, forecast in walked.log_rv.items()},
         qlike={name: _qlike(log_rv - forecast - walked.below_mean[name]) for name, forecast in walked.log_rv.items()},
-        direction={name: -np.log(np.where(up, forecast, 1.0 - forecast)) for name, forecast in walked.p_up.items()},
+        direction={name: log_loss(forecast, up) for name, forecast in walked.p_up.items()},
         hit={name: (forecast > 0.5) == up for name, forecast in walked.p_up.items()},
         lag=LAGS_PER_HORIZON * data.horizon,
     )
@@ -227,6 +227,11 @@ def chance(p_value: float) -> str:
     ('p = 0.0123', 'p < 0.0001')
     """
     return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.4f}"
+
+
+def log_loss(p_up: FloatArray, came_up: BoolArray) -> FloatArray:
+    """Return the log loss of P(up), shape (..., m), given whether the price rose, shape (m,)."""
+    return np.asarray(-np.log(np.where(came_up, p_up, 1.0 - p_up)), dtype=np.float64)
 
 
 def _qlike(log_ratio: FloatArray) -> FloatArray:

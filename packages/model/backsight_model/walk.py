@@ -83,6 +83,9 @@ class Walk:
     below_mean : dict of str to ndarray of shape (m,)
         By how much each forecast of log realised variance lies below the log of the mean: half the training
         residual variance where the log is what is learnt, 0 for persistence.
+    by_seed : dict of str to ndarray of shape (members, m)
+        What each member of the network, which differ in their seed, says alone: log realised variance under
+        ``volatility``, P(up) under ``direction``.
     clock_up : ndarray of shape (m,)
         The sign that the nearest training sample in time had: what knowing nothing but the clock says.
     epochs : tuple of tuple of int
@@ -96,6 +99,7 @@ class Walk:
     log_rv: dict[str, FloatArray]
     p_up: dict[str, FloatArray]
     below_mean: dict[str, FloatArray]
+    by_seed: dict[str, FloatArray]
     clock_up: BoolArray
     epochs: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
@@ -132,11 +136,13 @@ def over(data: TrainingSet, parts: list[Fold], *, settings: Settings, seed: int,
     """Return the forecasts of given folds, as `walk` does."""
     returns = bar_returns(data.windows)
     made: list[Forecasts] = []
+    alone: list[dict[str, FloatArray]] = []
     clock: list[BoolArray] = []
     epochs: list[tuple[int, ...]] = []
     for number, part in enumerate(parts, start=1):
         fitted = learn(data, part, settings=settings, seed=1000 * seed + 10 * number)
         made.append(_forecasts(data, part, fitted, returns, seed=seed))
+        alone.append(_by_seed(data, part, fitted))
         clock.append(np.full(len(part.test), data.up[part.train[-1]]))
         epochs.append(fitted.network.epochs)
         done(f"fold {number} of {len(parts)}")
@@ -151,6 +157,7 @@ def over(data: TrainingSet, parts: list[Fold], *, settings: Settings, seed: int,
         log_rv=_joined([one.log_rv for one in made]),
         p_up=_joined([one.p_up for one in made]),
         below_mean=_joined(below),
+        by_seed={target: np.concatenate([one[target] for one in alone], axis=1) for target in alone[0]},
         clock_up=np.concatenate(clock),
         epochs=tuple(epochs),
         notes=tuple(f"fold {number}: {note}" for number, one in enumerate(made, start=1) for note in one.notes),
@@ -232,6 +239,16 @@ def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, 
         p_up=direction.p_up | {"logistic": _sigmoid(straight[:, 1]), MODEL: _sigmoid(output[:, 1])},
         notes=volatility.notes,
     )
+
+
+def _by_seed(data: TrainingSet, part: Fold, fitted: Fitted) -> dict[str, FloatArray]:
+    rows, test = fitted.scaler.transform(data.windows.rows), data.windows.index[part.test]
+    output = fitted.network.predict_each(rows, test)
+    harx = fitted.harx.predict(rows[test[:, -1]], data.windows.features)
+    return {
+        "volatility": harx + fitted.residual_scale * output[:, :, 0],
+        "direction": _sigmoid(output[:, :, 1]),
+    }
 
 
 def _used(data: TrainingSet, samples: IntArray) -> BoolArray:
