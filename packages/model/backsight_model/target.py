@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 import polars as pl
+from backsight_features.errors import BadInput
 
 from backsight_model.arrays import FloatArray, IntArray, TimeArray
 
@@ -87,6 +88,25 @@ def ahead(bars: pl.DataFrame, slots: TimeArray, *, horizon: int, timeframe: time
     log_return[whole] = steps[moved].sum(axis=1)
     label_at[whole] = known[moved].astype("datetime64[us]")
     return Outcomes(log_rv=log_rv, log_return=log_return, label_at=label_at)
+
+
+def bars_ahead(horizon: timedelta, step: timedelta) -> int:
+    """Return a horizon in bars of a length.
+
+    Raises
+    ------
+    BadInput
+        If it is no whole number of bars.
+
+    Examples
+    --------
+    >>> bars_ahead(timedelta(days=1), timedelta(hours=1))
+    24
+    """
+    bars, rest = divmod(horizon, step)
+    if rest or bars < 1:
+        raise BadInput(f"horizon {horizon} is no whole number of bars of {step}")
+    return bars
 
 
 def _microseconds(instants: pl.Series) -> IntArray:
