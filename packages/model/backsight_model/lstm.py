@@ -119,18 +119,10 @@ def train(
     effort = settings if warm is None else settings.warm()
     tf.config.experimental.enable_op_determinism()
     table = tf.constant(rows)
-
-    def gathered(some: Any, wanted: Any) -> Any:
-        return tf.gather(table, some), wanted
-
-    def dataset(which: IntArray) -> Any:
-        chosen = which[:: effort.stride]
-        return tf.data.Dataset.from_tensor_slices((index[chosen], targets[chosen].astype(np.float32)))
-
     # A penalty that shrinks would look like a gain.
     watched = "unpenalised" if effort.recurrent_l2 else "loss"
-    fit = fit if effort.newest is None else fit[-effort.newest :]
-    stop_by = dataset(valid).batch(1024).map(gathered)
+    learn_from = (fit if effort.newest is None else fit[-effort.newest :])[:: effort.stride]
+    stop_by = batches(table, index, targets, valid[:: effort.stride], batch=1024)
     members, epochs = [], []
     for member in range(effort.members):
         keras.utils.set_random_seed(seed + member)
@@ -140,7 +132,7 @@ def train(
         model.get_layer("line").set_weights([line.weights, line.bias])
         start = model.get_weights()
         loss_at_start = model.evaluate(stop_by, verbose=0, return_dict=True)[watched]
-        learn = dataset(fit).shuffle(len(fit), seed=seed + member).batch(effort.batch).map(gathered)
+        learn = batches(table, index, targets, learn_from, batch=effort.batch, shuffle=seed + member)
         stopping = keras.callbacks.EarlyStopping(
             monitor=f"val_{watched}", mode="min", patience=effort.patience, restore_best_weights=True
         )
@@ -157,6 +149,32 @@ def train(
         members.append(model)
         epochs.append(best)
     return Network(model=_mean(members), epochs=tuple(epochs))
+
+
+def batches(
+    table: Any, index: IndexArray, targets: FloatArray, which: IntArray, *, batch: int, shuffle: int | None = None
+) -> Any:
+    """Return a dataset of (windows, targets), the windows gathered a batch at a time.
+
+    Parameters
+    ----------
+    table : tf.Tensor of shape (N + 1, C)
+        Scaled rows, held once.
+    index : ndarray of shape (n, L)
+        Row numbers of each window.
+    targets : ndarray of shape (n, 2)
+    which : ndarray of shape (k,)
+        Sample numbers.
+    batch : int
+        Samples per batch.
+    shuffle : int, optional
+        Seed of another order in each epoch; as in `which` unless given.
+    """
+    slots, wanted = tf.constant(index), tf.constant(targets.astype(np.float32))
+    # Sample numbers are shuffled, not windows: what is held does not grow with L but for the index.
+    chosen = tf.data.Dataset.from_tensor_slices(which)
+    chosen = chosen if shuffle is None else chosen.shuffle(len(which), seed=shuffle)
+    return chosen.batch(batch).map(lambda some: (tf.gather(table, tf.gather(slots, some)), tf.gather(wanted, some)))
 
 
 def _windows(rows: Float32Array, index: IndexArray) -> Any:
