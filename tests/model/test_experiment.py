@@ -21,6 +21,7 @@ from backsight_features.lake import Lake
 from backsight_features.schemas import BARS
 from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace
+from backsight_model import lastlook
 from backsight_model.experiment import Plan, run
 from backsight_model.promotion import promote
 from backsight_model.provenance import provenance
@@ -132,6 +133,30 @@ def test_the_manifest_rebuilds_the_training_set_after_late_data(
         else:
             with pytest.raises(BadInput, match="build the feature tables from facts ingested until 2024-01-01"):
                 rebuild(manifest, store, facts)
+
+
+def test_a_final_period_is_scored_once_and_trials_are_counted(trained: SimpleNamespace) -> None:
+    plan = replace(trained.plan, compare=None, folds=1, held=0.2, trials=2, window=timedelta(days=20))
+    models = trained.workspace.models
+    first, last = trained.store.windows("forecast_1h", ["BTC-USD"], length=8).at[[0, -1]]
+    spent = lastlook.span_of(str(SERIES), np.array([first, last]))
+    assert lastlook.spend(models, spent, service="price_1h", now=WRITTEN) == 1
+    with pytest.raises(BadInput, match="a score that was seen cannot be unseen"):
+        run(plan, trained.store, trained.workspace, report_folder=None, say=lambda line: None)
+    done = run(
+        replace(plan, second_look=True), trained.store, trained.workspace, report_folder=None, say=lambda line: None
+    )
+    document = json.loads(done.json.read_text())
+    assert document["final_period"]["look"] == 2
+    assert "second look" in document["final_period"]["title"]
+    assert done.final is not None
+    assert done.final.title in done.html.read_text()
+    assert [trial["number"] for trial in document["trials"]] == [0, 1]
+    assert len((models / lastlook.LEDGER).read_text().splitlines()) == 2
+    # Nothing that the walk was judged on lies in the final period.
+    assert document["coverage"]["last"] < document["final_period"]["first"]
+    assert document["coverage"]["left_out"]["held back for the final period"] > document["final_period"]["samples"]
+    assert json.loads((done.folder / "bundle.json").read_text())["window_seconds"] == 20 * 24 * 3600
 
 
 def test_samples_can_be_bounded_in_time(trained: SimpleNamespace) -> None:

@@ -75,3 +75,19 @@ def test_too_short_a_history_is_refused() -> None:
         final_fit(at[:20], label_at[:20], embargo=timedelta(hours=24))
     with pytest.raises(ValueError, match="need folds >= 1"):
         walk_forward(at, label_at, folds=0, embargo=timedelta(0))
+
+
+def test_a_rolling_walk_learns_from_the_last_stretch_only() -> None:
+    at, label_at = grid(1000)
+    day = timedelta(hours=24)
+    whole = walk_forward(at, label_at, folds=3, embargo=day)
+    rolling = walk_forward(at, label_at, folds=3, embargo=day, window=10 * day)
+    for all_before, last in zip(whole, rolling, strict=True):
+        np.testing.assert_array_equal(all_before.test, last.test)
+        assert last.train.max() == all_before.train.max()
+        # Ten days back from the newest instant at which a label may be known, an embargo before the block.
+        oldest = at[last.train].min()
+        assert oldest >= last.start - 11 * 24 * HOUR > oldest - HOUR
+        assert label_at[last.fit].max() <= at[last.valid].min() - 24 * HOUR
+    assert whole[-1].train.min() == 0
+    assert final_fit(at, label_at, embargo=day, window=10 * day).train.min() == 999 + 24 - 10 * 24

@@ -112,14 +112,19 @@ def test_every_forecaster_speaks_at_every_instant(short: TrainingSet, over_short
 @pytest.mark.slow
 def test_no_forecast_knows_what_came(short: TrainingSet) -> None:
     fold = walk_forward(short.at, short.label_at, folds=1, embargo=DAY)[0]
-    log_rv, log_return = short.log_rv.copy(), short.log_return.copy()
+    half = fold.test[: len(fold.test) // 2]
+    # All labels that were not learnt from, and every bar that came after the first half of the test block.
+    rows, log_rv, log_return = short.windows.rows.copy(), short.log_rv.copy(), short.log_return.copy()
     others = np.setdiff1d(np.arange(len(short)), fold.train)
     log_rv[others], log_return[others] = 99.0, -np.abs(log_return[others])
-    changed = replace(short, log_rv=log_rv, log_return=log_return)
+    rows[short.windows.index[half[-1], -1] + 1 : -1] *= -7
+    changed = replace(short, windows=replace(short.windows, rows=rows), log_rv=log_rv, log_return=log_return)
     one, other = (
         walk(data, folds=1, embargo=DAY, settings=SMALL, seed=3, done=lambda fold: None) for data in (short, changed)
     )
     for forecasts, same in ((one.log_rv, other.log_rv), (one.p_up, other.p_up), (one.below_mean, other.below_mean)):
         for name, forecast in forecasts.items():
-            np.testing.assert_array_equal(forecast, same[name])
+            np.testing.assert_array_equal(forecast[: len(half)], same[name][: len(half)])
+    for name, forecast in one.log_rv.items():
+        assert (forecast != other.log_rv[name]).any(), f"{name} does not read the bars that came"
     np.testing.assert_array_equal(one.clock_up, other.clock_up)

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     import optuna
 
 
-VARIED = ("units", "projection", "dropout", "learning_rate", "weight_decay")
-"""What a trial may choose."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """One way to train that was looked at.
@@ -77,8 +73,7 @@ def tune(
     targets = np.column_stack([residual, data.up])
     made: list[Trial] = []
 
-    def judged(proposal: "optuna.Trial") -> float:
-        tried = _proposed(proposal, settings)
+    def judge(tried: Settings) -> float:
         network = train(
             rows,
             data.windows.index,
@@ -97,8 +92,10 @@ def tune(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5))
-    study.enqueue_trial({name: getattr(settings, name) for name in VARIED})
-    study.optimize(judged, n_trials=trials)
+    judge(settings)
+    for _ in range(trials - 1):
+        proposal = study.ask()
+        study.tell(proposal, judge(_proposed(proposal, settings)))
     return tuple(made)
 
 
