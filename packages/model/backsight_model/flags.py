@@ -8,7 +8,7 @@ from backsight_model.arrays import FloatArray
 from backsight_model.baselines import LAST_BAR, LAST_DAY
 from backsight_model.proof import LEVEL
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import TARGETS, Losses, Verdict
+from backsight_model.verdict import TARGETS, Losses, Verdict, chance
 from backsight_model.walk import MODEL, Walk
 
 YEAR = np.timedelta64(365, "D")
@@ -53,7 +53,7 @@ def checks(data: TrainingSet, walked: Walk, full: Losses, verdict: Verdict) -> t
         Check(
             name="error in percent of the price",
             raised=False,
-            said="There is no MAPE here, with or without that of persistence: the model forecasts no price.",
+            said="No MAPE is claimed, with or without that of persistence: the model forecasts no price.",
         ),
     )
 
@@ -133,10 +133,10 @@ def _sharpe(verdict: Verdict) -> Check:
 def _signs(verdict: Verdict) -> Check:
     p_value = verdict.directional.p_value
     found = verdict.proven["direction"] and p_value > LEVEL
-    said = f"The signs alone have p = {p_value:.2f}, and contradict no claim."
+    said = f"The signs alone have {chance(p_value)}, and contradict no claim."
     if found:
         said = (
-            f"Log loss says skill in direction, the signs alone do not (p = {p_value:.2f}): the gain lies in the size "
+            f"Log loss says skill in direction, the signs alone do not ({chance(p_value)}): the gain lies in the size "
             "of the probabilities."
         )
     return Check(name="signs and probabilities", raised=found, said=said)
