@@ -28,7 +28,7 @@ demo: .venv/ready
 	$(BACKSIGHT) pull dump --layout alfred-intervals build/demo/world/macro/vintages
 	$(BACKSIGHT) pull dump --layout fred-date-value build/demo/world/macro/daily
 	$(BACKSIGHT) pull dump --layout fear-greed build/demo/world/index
-	$(BACKSIGHT) score --scorer lexicon-standin
+	$(BACKSIGHT) score --scorer sentfin-tiny-bert
 	$(BACKSIGHT) build --bars binance:BTC-USDT:1h
 	$(BACKSIGHT) apply
 	$(BACKSIGHT) train --bars binance:BTC-USDT:1h --service forecast_1h --compare price_1h
@@ -46,10 +46,11 @@ journey: .venv/ready
 	$(BACKSIGHT) pull dump --layout alfred-intervals "$(DATA)/macro/vintages"
 	$(BACKSIGHT) pull dump --layout fred-date-value "$(DATA)/macro/codex_date_value"
 	$(BACKSIGHT) pull dump --layout fear-greed "$(DATA)/sentiment_index"
-	$(BACKSIGHT) score --scorer lexicon-standin
+	$(BACKSIGHT) score --scorer sentfin-tiny-bert
 	$(BACKSIGHT) build --bars bitstamp:BTC-USD:1h
 	$(BACKSIGHT) apply
 	$(BACKSIGHT) train --bars bitstamp:BTC-USD:1h --service forecast_1h --compare price_1h --since 2021-10-12
+	$(BACKSIGHT) promote build/journey/models/forecast_1h-* --override "to see a forecast; it is worth what the verdict says"
 	$(BACKSIGHT) publish --service forecast_1h --length 48 --at 2022-08-20T01:01:00Z
 	$(BACKSIGHT) forecast BTC-USD --at 2022-08-20T01:01:00Z
 
