@@ -17,7 +17,7 @@ from backsight_features.schemas import NEWS, POSTS, SCORES
 from backsight_features.texts import text_id
 from backsight_ingest.scoring import engine
 from backsight_ingest.scoring.engine import score
-from backsight_ingest.scoring.lexicon import LexiconStandIn
+from backsight_ingest.scoring.models import shipped
 from backsight_ingest.scoring.preparation import MOST_SENTENCES, RULE
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -210,7 +210,9 @@ import os, signal, sys
 from datetime import UTC, datetime
 from backsight_features.lake import Lake
 from backsight_ingest.scoring import engine
-from backsight_ingest.scoring.lexicon import LexiconStandIn
+
+sys.path.insert(0, sys.argv[3])
+from test_scoring_engine import Recorder
 
 engine._MOST = 1_000
 append, commits = engine._append, 0
@@ -225,7 +227,7 @@ def interrupted(*given):
         os.kill(os.getpid(), signal.SIGKILL)
 
 engine._append = interrupted
-engine.score(Lake(sys.argv[1]), LexiconStandIn(), now=datetime(2024, 6, 1, tzinfo=UTC))
+engine.score(Lake(sys.argv[1]), Recorder(), now=datetime(2024, 6, 1, tzinfo=UTC))
 """
 
 
@@ -235,15 +237,15 @@ def test_killed_in_the_middle_each_text_is_scored_once(tmp_path: Path, when: str
     for name in ("killed", "undisturbed"):
         posts = _posts(*((str(i), text, None, i % 24) for i, text in enumerate(texts)))
         Lake(tmp_path / name).append(POSTS, posts, now=NOW)
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), when]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), when, str(Path(__file__).parent)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     lake = Lake(tmp_path / "killed")
     before = _scores(lake).height
     assert 0 < before < len(texts)
-    done = score(lake, LexiconStandIn(), now=NOW)
+    done = score(lake, Recorder(), now=NOW)
     assert (done.known, done.scored) == (before, len(texts) - before)
     whole = Lake(tmp_path / "undisturbed")
-    score(whole, LexiconStandIn(), now=NOW)
+    score(whole, Recorder(), now=NOW)
     assert _scores(lake).equals(_scores(whole))
 
 
@@ -251,8 +253,8 @@ def test_scorers_do_not_mix(lake: Lake) -> None:
     lake.append(POSTS, _posts(("a", "Strong gains", None, 1)), now=NOW)
     score(lake, Recorder(), now=NOW)
     assert score(lake, Recorder(name="other"), now=NOW).scored == 1
-    assert score(lake, LexiconStandIn(), now=NOW).scored == 1
-    assert sorted(_scores(lake)["scorer"]) == ["lexicon-standin", "other", "recorder"]
+    assert score(lake, shipped(), now=NOW).scored == 1
+    assert sorted(_scores(lake)["scorer"]) == ["other", "recorder", "sentfin-tiny-bert"]
 
 
 class Broken:

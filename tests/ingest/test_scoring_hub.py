@@ -179,11 +179,11 @@ def test_what_can_move_is_refused_before_anything_is_asked(tmp_path: Path, revis
     ("options", "message"),
     [
         ((), "give either --scorer or --model"),
-        (("--scorer", "lexicon-standin", "--model", "x"), "give either --scorer or --model"),
-        (("--scorer", "lexicon-standin", "--revision", COMMIT), "belong to --model"),
+        (("--scorer", "sentfin-tiny-bert", "--model", "x"), "give either --scorer or --model"),
+        (("--scorer", "sentfin-tiny-bert", "--revision", COMMIT), "belong to --model"),
         (("--model", "someone/tiny"), "give --revision, its whole commit"),
         (("--model", ".", "--revision", COMMIT), "pinned by its content"),
-        (("--scorer", "finbert"), "lexicon-standin"),
+        (("--scorer", "finbert"), "sentfin-tiny-bert"),
     ],
 )
 def test_the_command_guesses_nothing(home: Path, options: tuple[str, ...], message: str) -> None:

@@ -18,8 +18,7 @@ from backsight_features.errors import BadInput, Drifted
 from backsight_features.lake import Lake
 from backsight_features.schemas import POSTS, SCORES
 from backsight_ingest.scoring import engine
-from backsight_ingest.scoring.lexicon import LexiconStandIn
-from backsight_ingest.scoring.models import from_folder
+from backsight_ingest.scoring.models import from_folder, shipped
 from backsight_ingest.scoring.scorer import Scorer
 from backsight_ingest.scoring.spark import bring_in, score_frame
 from polars.testing import assert_frame_equal
@@ -212,7 +211,7 @@ def test_a_partition_without_a_text_opens_no_model(
 def test_columns_of_another_type_are_named(spark: Any) -> None:
     frame = spark.sql("SELECT 'up' AS title, TIMESTAMP_NTZ '2024-01-01 00:00:00' AS available_at")
     with pytest.raises(BadInput) as error:
-        score_frame(frame, LexiconStandIn)
+        score_frame(frame, shipped)
     assert str(error.value) == (
         "posts: text is missing, should be string; available_at is timestamp_ntz, should be timestamp"
     )

@@ -21,7 +21,7 @@ def score(context: click.Context, choice: Choice, as_json: bool) -> None:
     A run that was stopped goes on where it was. Scores of other scorers stay.
 
     \b
-      backsight score --scorer lexicon-standin
+      backsight score --scorer sentfin-tiny-bert
       backsight score --model ProsusAI/finbert --revision COMMIT --weights-sha256 HEX
       backsight score --model models/finbert-onnx
     """

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 
-_SHIPPED: Final = ("lexicon-standin",)
+_SHIPPED: Final = ("sentfin-tiny-bert",)
+_PRECISIONS: Final = ("fp32", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,15 @@ class Choice:
         A hub's id or a folder.
     revision, weights_sha256 : str or None
         Pin the hub's model.
+    precision : str or None
+        That the model runs in; None for float32.
     """
 
     scorer: str | None
     model: str | None
     revision: str | None
     weights_sha256: str | None
+    precision: str | None
 
     def open(self, workspace: Workspace) -> "Scorer":
         """Return the scorer, its model fetched or found in the workspace.
@@ -55,23 +59,24 @@ class Choice:
             return self._shipped()
         from backsight_ingest.scoring.models import from_folder, from_hub
 
+        precision = self.precision or _PRECISIONS[0]
         cache, folder = workspace.root / "scorers", Path(self.model)
         if folder.is_dir():
             if self.revision is not None or self.weights_sha256 is not None:
                 raise BadInput(
                     f"{folder} is a folder, pinned by its content; leave out --revision and --weights-sha256"
                 )
-            return from_folder(folder, cache=cache)
+            return from_folder(folder, cache=cache, precision=precision)
         if self.revision is None:
             raise BadInput(f"{self.model} is no folder here; for a model of a hub give --revision, its whole commit")
-        return from_hub(self.model, self.revision, cache=cache, weights_sha256=self.weights_sha256)
+        return from_hub(self.model, self.revision, cache=cache, weights_sha256=self.weights_sha256, precision=precision)
 
     def _shipped(self) -> "Scorer":
-        if self.revision is not None or self.weights_sha256 is not None:
-            raise click.UsageError("--revision and --weights-sha256 belong to --model")
-        from backsight_ingest.scoring.lexicon import LexiconStandIn
+        if self.revision is not None or self.weights_sha256 is not None or self.precision is not None:
+            raise click.UsageError("--revision, --weights-sha256 and --precision belong to --model")
+        from backsight_ingest.scoring.models import shipped
 
-        return LexiconStandIn()
+        return shipped()
 
 
 _OPTIONS: Final = (
@@ -79,6 +84,9 @@ _OPTIONS: Final = (
     click.option("--model", metavar="ID|FOLDER", help="A text classifier: a hub's id with --revision, or a folder."),
     click.option("--revision", metavar="COMMIT", help="The whole commit of the hub's model, 40 hex digits."),
     click.option("--weights-sha256", metavar="HEX", help="Pins the hub's weights; needed where they are a .bin."),
+    click.option(
+        "--precision", type=click.Choice(_PRECISIONS), help="int8 is faster, and another scorer."
+    ),
 )
 
 

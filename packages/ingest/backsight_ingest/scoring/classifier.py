@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from backsight_features.errors import BadInput
+from tokenizers import Tokenizer
 
 from backsight_ingest.prefetch import prefetched
 from backsight_ingest.scoring.scorer import FloatArray
@@ -30,6 +32,9 @@ _PROVIDERS: Final[tuple[tuple[str, dict[str, str]], ...]] = (
     ("CUDAExecutionProvider", {"use_tf32": "0"}),
     ("CPUExecutionProvider", {}),
 )
+_PARTS: Final = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+"""What the tokenizers call the inputs of a model."""
+
 _PROBES: Final = (
     "Profit up.",
     "The board will meet next week to discuss the results of the past quarter in some detail.",
@@ -66,8 +71,9 @@ class OnnxClassifier:
         self._outputs = outputs
         self._session = _session(model)
         self._inputs = [each.name for each in self._session.get_inputs()]
+        if unknown := sorted(set(self._inputs) - set(_PARTS)):
+            raise BadInput(f"{model} wants {', '.join(unknown)}; a text classifier takes {', '.join(_PARTS)}")
         self._tokenizer = _tokenizer(tokenizer)
-        self._fill = dict.fromkeys(self._inputs, 0) | {"input_ids": int(self._tokenizer.pad_token_id)}
         self._check_independence(model)
 
     @property
@@ -84,17 +90,17 @@ class OnnxClassifier:
         return np.concatenate([np.empty((0, 3)), *map(self._scored, prefetched(slices))])
 
     def _pieces(self, sentences: Sequence[str]) -> "_Pieces":
-        encoded = self._tokenizer(
-            list(sentences), truncation=True, max_length=MOST_TOKENS, return_overflowing_tokens=True, padding=False
-        )
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+        first = self._tokenizer.encode_batch_fast(list(sentences))
+        pieces = [piece for each in first for piece in (each, *each.overflowing)]
+        owner = np.repeat(np.arange(len(first)), [1 + len(each.overflowing) for each in first])
+        lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        count = int(lengths.sum())
         flat = {
-            name: np.fromiter((id for ids in encoded[name] for id in ids), dtype=np.int64, count=lengths.sum())
+            name: np.fromiter(chain.from_iterable(getattr(each, _PARTS[name]) for each in pieces), np.int64, count)
             for name in self._inputs
         }
-        owner = np.asarray(encoded["overflow_to_sample_mapping"], dtype=np.int64)
-        return _Pieces(len(sentences), owner, lengths, starts, flat, self._fill)
+        return _Pieces(len(sentences), owner, lengths, starts, flat)
 
     def _scored(self, pieces: "_Pieces") -> FloatArray:
         each = np.empty((len(pieces.lengths), 3))
@@ -131,8 +137,6 @@ class _Pieces(NamedTuple):
         Tokens of each piece, and where they begin.
     flat : dict of str to ndarray
         By the model's inputs, of all pieces one after the other.
-    fill : dict of str to int
-        By the model's inputs, what stands behind the end of a piece.
     """
 
     sentences: int
@@ -140,7 +144,6 @@ class _Pieces(NamedTuple):
     lengths: IntArray
     starts: IntArray
     flat: dict[str, IntArray]
-    fill: dict[str, int]
 
     def padded(self, batch: IntArray) -> dict[str, IntArray]:
         """Return the model's inputs of some pieces, filled up with tokens that the model does not look at."""
@@ -148,7 +151,7 @@ class _Pieces(NamedTuple):
         at = np.arange(lengths.max())
         held = at < lengths[:, None]
         places = np.where(held, self.starts[batch][:, None] + at, 0)
-        return {name: np.where(held, values[places], self.fill[name]) for name, values in self.flat.items()}
+        return {name: np.where(held, values[places], 0) for name, values in self.flat.items()}
 
 
 def batches(lengths: IntArray) -> Iterator[IntArray]:
@@ -199,17 +202,25 @@ def _threads() -> int:
     return int(told) if told.isdecimal() else len(os.sched_getaffinity(0))
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path) -> Tokenizer:
+    try:
+        # Where the file is there, to load transformers as well would take longer than all the rest.
+        file = folder / "tokenizer.json"
+        found = Tokenizer.from_file(str(file)) if file.is_file() else _made(folder)
+    except Exception as error:  # the tokenizers' own exceptions have no common base
+        raise BadInput(f"{folder} has no usable tokenizer: {error}") from None
+    found.enable_truncation(MOST_TOKENS)
+    found.no_padding()
+    return found
+
+
+def _made(folder: Path) -> Tokenizer:
+    """Return the tokenizer that transformers makes of older files, such as a vocabulary."""
     # It would say on every run that PyTorch, which nobody needs here, is not installed.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
-    try:
-        found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder} has no usable tokenizer: {error}") from None
-    if not found.is_fast or found.pad_token_id is None:
-        raise BadInput(
-            f"{folder} has no usable tokenizer: it needs a tokenizer.json, or what one is made of, and [PAD]"
-        )
-    return found
+    made = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if not isinstance(backend := getattr(made, "backend_tokenizer", None), Tokenizer):
+        raise BadInput(f"{type(made).__name__} is not one of the fast tokenizers")
+    return backend
