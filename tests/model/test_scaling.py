@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from backsight_features.errors import BadInput
 from backsight_model.scaling import Scaler, fit_scaler
+from backsight_model.treatments import DECLARED, Treatment, Treatments, of
 
 NAN = np.float32("nan")
 
@@ -56,10 +58,95 @@ def test_a_level_that_hardly_moved_is_shrunk_and_a_rhythm_is_not() -> None:
     assert scaler.weight[1] > 0.99
 
 
-def test_json_round_trip_is_bit_for_bit() -> None:
-    scaler = fit_scaler(rows(), FEATURES)
+EACH: Treatments = (
+    ("price", Treatment(kind="robust", tail=0.05)),
+    ("noise", Treatment(kind="rank", mask=True)),
+    ("growth_*", Treatment(kind="log", tail=0.0)),
+    ("absent", Treatment(kind="rank", mask=True)),
+    *DECLARED,
+)
+NAMES = (*FEATURES, "growth_24h")
+
+
+def mixed(seed: int = 0) -> np.ndarray:
+    growth = np.random.default_rng(seed + 9).standard_normal(400) ** 3 * 50
+    return np.column_stack([rows(seed), growth]).astype(np.float32)
+
+
+def test_each_feature_is_treated_as_declared() -> None:
+    made = mixed()
+    scaler = fit_scaler(made, NAMES, declared=EACH)
+    out = scaler.transform(made).astype(np.float64)
+    assert scaler.width == out.shape[1] == 5 + 1 + 2
+    plain = out[:, :5] / np.where(scaler.scale > 0, scaler.weight, 1)
+
+    price = np.clip(made[:, 0].astype(np.float64), *np.quantile(made[:, 0].astype(np.float64), [0.05, 0.95]))
+    lower, middle, upper = np.quantile(price, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(plain[:, 0], (price - middle) / ((upper - lower) / 1.34898), rtol=1e-5, atol=1e-6)
+
+    seen = ~np.isnan(made[:, 1])
+    order = made[seen, 1].argsort().argsort() / (seen.sum() - 1)
+    np.testing.assert_allclose(plain[seen, 1], np.sqrt(12) * (order - 0.5), atol=0.03)
+    np.testing.assert_array_equal(out[:, 6], ~seen)
+    np.testing.assert_array_equal(out[:, 7], 1)
+    assert not out[:, 2:4].any()
+
+    logs = np.sign(made[:, 4]) * np.log1p(np.abs(made[:, 4].astype(np.float64)))
+    np.testing.assert_allclose(plain[:, 4], (logs - logs.mean()) / logs.std(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_treatment_is_undone() -> None:
+    made = mixed()
+    scaler = fit_scaler(made, NAMES, declared=EACH)
+    again = scaler.inverse(scaler.transform(made))
+    inside = (made[:, 0] > scaler.low[0]) & (made[:, 0] < scaler.high[0])
+    np.testing.assert_allclose(again[inside, 0], made[inside, 0], rtol=1e-5)
+    np.testing.assert_allclose(again[~inside, 0], np.clip(made[~inside, 0], scaler.low[0], scaler.high[0]), rtol=1e-5)
+    np.testing.assert_allclose(again[:, 2], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(again[:, 4], made[:, 4], rtol=1e-4, atol=1e-4)
+    assert np.isnan(again[:, 3]).all()
+    missing = np.isnan(made[:, 1])
+    assert np.isnan(again[missing, 1]).all()
+    bounds = np.nanquantile(made[:, 1], [0.005, 0.995])
+    np.testing.assert_allclose(again[~missing, 1], np.clip(made[~missing, 1], *bounds), atol=0.05)
+    gap = scaler.transform(np.full((1, 5), NAN))
+    assert np.isnan(scaler.inverse(gap)).all()
+
+
+def test_a_rank_of_values_that_repeat_lies_in_their_middle() -> None:
+    counts = np.tile([0, 1, 0, 5], 100).astype(np.float32)[:, None]
+    made = fit_scaler(counts, ("count",), declared=(("*", Treatment(kind="rank")),)).transform(
+        np.array([[0], [1], [3], [5], [9]], dtype=np.float32)
+    )[:, 0]
+    assert made[0] < made[1] < made[2] < made[3] == made[4]
+    assert (made[1] - made[0]) / (made[3] - made[1]) == pytest.approx(1.5, rel=0.05)
+
+
+def test_new_rows_are_scaled_by_what_training_rows_taught() -> None:
+    scaler = fit_scaler(mixed(), NAMES, declared=EACH)
+    wild = mixed(1) * np.float32(1e6)
+    out = scaler.transform(wild)
+    np.testing.assert_array_equal(out[7], scaler.transform(wild[7:8])[0])
+    assert np.abs(out[:, :4]).max() < 5
+    assert np.isfinite(out).all()
+
+
+def test_a_treatment_must_be_one_that_there_is() -> None:
+    with pytest.raises(BadInput, match="kind 'minmax', it must be one of standard, robust, log, rank"):
+        Treatment(kind="minmax")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match=r"clips 0\.5"):
+        Treatment(tail=0.5)
+    with pytest.raises(BadInput, match="no treatment is declared for noise"):
+        of("noise", (("price", Treatment()),))
+    assert of("anything", DECLARED) == Treatment()
+
+
+@pytest.mark.parametrize("declared", [DECLARED, EACH])
+def test_json_round_trip_is_bit_for_bit(declared: Treatments) -> None:
+    scaler = fit_scaler(mixed(), NAMES, declared=declared)
     again = Scaler.from_json(json.loads(json.dumps(scaler.to_json())))
-    assert again.features == scaler.features
+    assert again.to_json() == scaler.to_json()
+    np.testing.assert_array_equal(again.transform(mixed(1)), scaler.transform(mixed(1)))
     for name in ("low", "high", "mean", "scale", "weight"):
         np.testing.assert_array_equal(getattr(again, name), getattr(scaler, name))
 

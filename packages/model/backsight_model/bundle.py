@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DOCUMENT = "bundle.json"
 FILES = ("model.keras", "model.onnx", "probe.npz")
 POINTER = "current.json"
-FORMAT = 2
+FORMAT = 3
 TOLERANCE = 1e-4
 """Largest difference of ONNX Runtime from Keras on the probe, in units of the network's outputs."""
 
