@@ -1,13 +1,18 @@
 """Trading by hand: one bar late, at a cost, against the same positions at other times."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import polars as pl
 import pytest
 from backsight_model import performance
-from backsight_model.trading import RULES, Costs, Tape, Trading, delayed, spread, trade
+from backsight_model.trading import RULES, Costs, Tape, Trading, delayed, spread, trade, trade_walk
+from backsight_model.training import TrainingSet
+from backsight_model.walk import MODEL, Walk
 
 HOUR = timedelta(hours=1)
 START = np.datetime64("2024-01-01T00:00", "us")
@@ -107,6 +112,29 @@ def test_a_tape_is_read_from_bars_as_they_were_corrected() -> None:
     np.testing.assert_allclose(tape.returns, [0, 0.1, -0.1, 1.0])
     assert tape.closed_at[-1] == np.datetime64("2024-01-01T05:00")
     assert tape.per_year == 365 * 24
+
+
+@pytest.mark.parametrize(("hours_late", "held_over"), [(0, 102), (3, 105)])
+def test_a_bar_that_came_late_is_traded_late(
+    world: Callable[..., TrainingSet], hours_late: int, held_over: int
+) -> None:
+    data = world(0, hours=900, horizon=1)
+    samples = np.delete(np.arange(200, 320), [101, 102, 103])
+    closes = data.windows.observed_at[200] + np.arange(120) * np.timedelta64(1, "h")
+    at = data.at.copy()
+    at[300] += np.timedelta64(hours_late, "h")
+    p_up = np.full(len(samples), 0.5)
+    p_up[100] = 0.9
+    late = replace(data, windows=replace(data.windows, at=at))
+    zeros = {MODEL: np.zeros(len(samples))}
+    walk = cast("Walk", SimpleNamespace(samples=samples, p_up={MODEL: p_up}, log_rv=zeros, below_mean=zeros))
+    bars = pl.DataFrame({"observed_at": closes, "close": np.exp(np.arange(120) / 100)}).with_columns(
+        pl.col("observed_at").dt.replace_time_zone("UTC")
+    )
+    made = trade_walk(late, walk, bars, lag=4, costs=FREE)
+    assert np.flatnonzero(made.rules[0].held).tolist() == [held_over]
+    usual = np.exp(0.5 * data.log_rv[data.label_at <= data.at[200]].mean())
+    assert made.rules[3].held[50] == pytest.approx(min(1.0, usual / 2))
 
 
 def test_costs_are_paid_for_what_is_traded_and_break_even_is_where_nothing_is_left() -> None:
