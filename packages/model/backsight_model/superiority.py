@@ -33,7 +33,7 @@ class ConfidenceSet:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names in the 95 % set: it holds the best forecaster in 19 of 20 samples."""
+        """Names in the 95 % set, which is built to hold the best forecaster in 19 of 20 samples."""
         return tuple(name for name, p_value in self.p_value.items() if p_value > LEVEL)
 
 
