@@ -17,7 +17,7 @@ from backsight_model import bundle, proof
 from backsight_model.forecast import estimate, forecast
 from backsight_model.promotion import note, promote
 from backsight_model.settings import Settings
-from backsight_model.training import Manifest, TrainingSet
+from backsight_model.training import Manifest, TrainingSet, features_digest
 from backsight_model.verdict import Verdict
 from backsight_model.walk import Fitted, final
 
@@ -32,6 +32,7 @@ def manifest(data: TrainingSet) -> Manifest:
     return Manifest(
         series="bitstamp:BTC-USD:1h",
         service="forecast_1h",
+        features_sha256=features_digest(data.windows.features),
         length=data.windows.index.shape[1],
         horizon=data.horizon,
         seed=1,

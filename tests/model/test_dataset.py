@@ -57,6 +57,9 @@ def test_a_manifest_that_promises_other_bytes_is_refused(workspace: Workspace, t
     (tmp_path / "manifest.json").write_text(json.dumps({"manifest": made | {"sha256": "0" * 64}}))
     with pytest.raises(BadInput, match="its manifest says 000000000000"):
         dataset(workspace, "--rebuild", str(tmp_path / "manifest.json"))
+    (tmp_path / "manifest.json").write_text(json.dumps({"manifest": made | {"service": "price_1h"}}))
+    with pytest.raises(BadInput, match=r"price_1h has \d+ features now, others"):
+        dataset(workspace, "--rebuild", str(tmp_path / "manifest.json"))
 
 
 def test_late_facts_change_the_tables_and_not_a_set_that_is_rebuilt(

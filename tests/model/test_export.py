@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from backsight_features.errors import BadInput
 from backsight_model import export
-from backsight_model.training import Manifest, TrainingSet
+from backsight_model.training import Manifest, TrainingSet, features_digest
 
 LENGTH = 12
 
@@ -32,6 +32,7 @@ def manifest(data: TrainingSet) -> Manifest:
     return Manifest(
         series="bitstamp:BTC-USD:1h",
         service="forecast_1h",
+        features_sha256=features_digest(data.windows.features),
         length=LENGTH,
         horizon=data.horizon,
         seed=0,

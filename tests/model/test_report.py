@@ -239,6 +239,7 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
     manifest = Manifest(
         series="bitstamp:BTC-USD:1h",
         service="forecast_1h",
+        features_sha256="1" * 64,
         length=24,
         horizon=24,
         seed=1,

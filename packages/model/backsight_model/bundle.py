@@ -134,7 +134,6 @@ def write(
         "symbol": manifest.series.split(":")[1],
         "timeframe_seconds": timeframe // timedelta(seconds=1),
         "features": list(fitted.scaler.features),
-        "features_sha256": features_digest(fitted.scaler.features),
         "scaler": fitted.scaler.to_json(),
         "harx": fitted.harx.to_json(),
         "residual_scale": fitted.residual_scale,
@@ -260,11 +259,6 @@ def current(models: Path, symbol: str) -> Bundle:
             "`backsight promote --override` one without"
         )
     return read(models / pointers[symbol]["bundle"])
-
-
-def features_digest(features: tuple[str, ...]) -> str:
-    """Return the digest of an ordered list of features."""
-    return _digest("\n".join(features).encode())
 
 
 def _document(folder: Path) -> dict[str, Any]:

@@ -166,6 +166,8 @@ class Manifest:
     ----------
     series, service : str
         The bars that labels come from, and the feature service that windows come from.
+    features_sha256 : str
+        Of the names of the features, in order.
     length, horizon, seed : int
         Slots per window, bars ahead, and the seed of the run.
     ingested_until : str
@@ -187,6 +189,7 @@ class Manifest:
 
     series: str
     service: str
+    features_sha256: str
     length: int
     horizon: int
     seed: int
@@ -253,6 +256,7 @@ def describe(
     return Manifest(
         series=str(series),
         service=service,
+        features_sha256=features_digest(data.windows.features),
         length=length,
         horizon=data.horizon,
         seed=seed,
@@ -266,6 +270,11 @@ def describe(
         samples=len(data),
         sha256=data.sha256(),
     )
+
+
+def features_digest(features: tuple[str, ...]) -> str:
+    """Return the digest of an ordered list of features."""
+    return hashlib.sha256("\n".join(features).encode()).hexdigest()
 
 
 def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
@@ -295,6 +304,11 @@ def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
         first_at=parse_instant(manifest.first_at),
         last_at=parse_instant(manifest.last_at),
     )
+    if features_digest(data.windows.features) != manifest.features_sha256:
+        raise BadInput(
+            f"{manifest.service} has {len(data.windows.features)} features now, others or in another order than "
+            "when the training set was made; use the feature repo of then"
+        )
     digest = data.sha256()
     if digest != manifest.sha256:
         raise BadInput(
