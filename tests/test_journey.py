@@ -88,7 +88,7 @@ def travel(folder: Path, *flags: str, folds: int = 4) -> tuple[Desk, dict[str, A
     made = desk.run("sample", str(desk.world), "--seed", "7", *flags)
     assert made.returncode == 0, made.stderr
     desk.pull()
-    desk.do("score", "--scorer", "lexicon-standin")
+    desk.do("score", "--scorer", "sentfin-tiny-bert")
     desk.do("build", "--bars", BARS)
     desk.do("apply")
     asked = ("--service", "forecast_1h", "--compare", "price_1h", "--folds", str(folds))
@@ -130,14 +130,16 @@ def test_every_row_is_accounted_for_and_a_second_pull_accepts_none(signal: tuple
 @pytest.mark.slow
 def test_a_planted_relation_is_found_and_price_alone_does_not_do(signal: tuple[Desk, dict[str, Any]]) -> None:
     _, judged = signal
-    assert judged["verdict"] == "skill"
+    assert judged["verdict"] == "tradable", "the relation is stronger than any real one"
+    assert judged["promoted"]
+    assert any("Net Sharpe ratio" in flag for flag in judged["red_flags"]), "and nobody would believe it"
     assert judged["proven"] == {"volatility": True, "direction": True}
     proven = claims(judged)
     assert proven["volatility: forecast_1h over price_1h"]
     assert proven["direction: forecast_1h over price_1h"]
     page = Path(judged["report_html"]).read_text()
-    assert "Verdict: skill in volatility and direction." in page
-    assert "lexicon-standin" in page, "the stand-in is named as such"
+    assert "Verdict: tradable, with skill in volatility and direction." in page
+    assert "sentfin-tiny-bert" in page, "the scorer is named"
 
 
 @pytest.mark.slow
@@ -145,9 +147,18 @@ def test_the_same_world_without_the_relation_is_told_apart(noise: tuple[Desk, di
     desk, judged = noise
     assert judged["verdict"] == "no skill"
     assert not any(claims(judged).values())
-    forecast = desk.do("forecast", "BTC-USDT", "--at", END)
-    assert forecast["skill"] is False
-    assert "no proven skill" in desk.run("forecast", "BTC-USDT", "--at", END).stdout
+    assert not judged["promoted"]
+    asked, name, reason = ("forecast", "BTC-USDT", "--at", END), Path(judged["bundle"]).name, "to see what noise says"
+    unpromoted, refused = desk.run(*asked), desk.run("promote", name)
+    assert (unpromoted.returncode, refused.returncode) == (5, 2)
+    assert "no model forecasts BTC-USDT" in unpromoted.stderr
+    assert f"{name} has no proven skill" in refused.stderr
+    promoted = desk.do("promote", name, "--override", reason)
+    assert promoted["override"]["reason"] == reason
+    assert reason in Path(promoted["report_html"]).read_text()
+    forecast = desk.do(*asked)
+    assert (forecast["skill"], forecast["override"]) == (False, reason)
+    assert f"no proven skill, in use all the same: {reason})" in desk.run(*asked).stdout
 
 
 @pytest.mark.slow
