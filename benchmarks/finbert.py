@@ -17,6 +17,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,7 @@ THREADS = len(os.sched_getaffinity(0))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 NEWS = "news/bitcoin_sentiments_21_24.csv.gz"
 POSTS = "reddit/anatosun_bitcoin_posts_first_seen.jsonl.gz"
+BATCHES = "news/mouadja02_batches/batches_2025-05-04_2025-05-19.tar.xz"
 SHAPES = ((768, 768), (768, 3072), (3072, 768))
 TOKENS = 1024
 ENGINES = ("fp32", "int8", "pipeline-1", "pipeline-32")
@@ -45,9 +47,9 @@ ENGINES = ("fp32", "int8", "pipeline-1", "pipeline-32")
 
 def real_sentences(data: Path, texts: int) -> list[str]:
     """Return the sentences of so many texts, half news and half posts, as a scorer gets them."""
-    for name in (NEWS, POSTS):
+    for name in (NEWS, POSTS, BATCHES):
         if not (data / name).is_file():
-            sys.exit(f"skipped: {data / name} is not there; --data names the folder with {NEWS} and {POSTS}")
+            sys.exit(f"skipped: {data / name} is not there; --data names the folder with {NEWS}, {POSTS} and {BATCHES}")
     with gzip.open(data / NEWS, "rt", encoding="utf-8", errors="replace") as file:
         news = [row["Short Description"] for row in csv.DictReader(file)]
     with gzip.open(data / POSTS, "rt", encoding="utf-8") as file:
@@ -264,6 +266,26 @@ def compare(folder: Path, said: list[str], rounds: int) -> None:
     )
 
 
+def repeats(data: Path) -> None:
+    """Print how many texts of hourly batches of news are never scored, since they were scored before."""
+    frames = []
+    with tarfile.open(data / BATCHES) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            lines = b"" if file is None else file.read()
+            if lines.startswith(b"datetime,"):
+                frames.append(pl.read_csv(lines, infer_schema=False, truncate_ragged_lines=True))
+    rows = pl.concat(frames, how="diagonal")
+    said = (
+        pl.concat([rows["headline"], rows["summary"]]).to_frame("text").select(normalise(pl.col("text"))).drop_nulls()
+    )
+    once = said.n_unique()
+    print(
+        f"{len(frames)} batches of news: {rows.height:,} rows, {said.height:,} titles and bodies, {once:,} of them "
+        f"different: {1 - once / said.height:.1%} are never scored a second time"
+    )
+
+
 def gate(folder: Path) -> None:
     """Make int8 and print what the gate says of it; it is compared even where it would be refused."""
     from backsight_ingest.scoring.quantise import quantise
@@ -339,6 +361,7 @@ def main() -> None:
     if asked.device:
         on_device(asked.model, said, asked.texts)
         return
+    repeats(asked.data)
     gate(asked.model)
     compare(asked.model, said, asked.rounds)
 
