@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_model.tutorial import Outcome, daily_closes, follow
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 DAY = np.timedelta64(1, "D")
 DAYS = np.datetime64("2021-01-02T00:00:00", "us") + np.arange(420) * DAY
@@ -56,3 +57,21 @@ def test_a_day_closes_at_midnight_with_the_price_that_stands_now() -> None:
     days, closes = daily_closes(pl.DataFrame({"observed_at": at, "available_at": known, "close": [1.0, 2.0, 3.0]}))
     assert days.tolist() == [datetime(2024, 1, 2)]  # noqa: DTZ001
     assert closes.tolist() == [3.0]
+
+
+@pytest.mark.slow
+def test_the_report_shows_claim_and_truth_and_leaves_out_what_there_is_not(outcomes: tuple[Outcome, ...]) -> None:
+    environment = Environment(loader=PackageLoader("backsight_model", "templates"), undefined=StrictUndefined)
+    section = environment.get_template("tutorial.html.j2")
+    rows = [outcome.to_json() for outcome in outcomes]
+    page = section.render(report={"cautionary": {"caption": "daily closes", "rows": rows}})
+    for outcome in outcomes:
+        assert outcome.claim in page
+        assert f"{outcome.persistence_rmse:.4g}" in page
+    assert section.render(report={"cautionary": {"caption": "daily closes", "rows": []}}).strip() == ""
+
+
+@pytest.mark.slow
+def test_the_same_seed_tells_the_same(outcomes: tuple[Outcome, ...]) -> None:
+    kept = np.delete(np.arange(420), [50, 300])
+    assert follow(DAYS[kept], WALK[kept], first_test=DAYS[250], seed=1) == outcomes
