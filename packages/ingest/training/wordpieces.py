@@ -40,18 +40,30 @@ def learnt(texts: Sequence[str], words: Sequence[str]) -> Tokenizer:
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=LEARNT, special_tokens=list(_SPECIAL), continuing_subword_prefix="##", show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    pieces = sorted(set(tokenizer.get_vocab()) - set(_SPECIAL) | set(words))
+    pieces = sorted(_pieces(tokenizer, texts) | set(words))
     vocabulary = {piece: at for at, piece in enumerate([*_SPECIAL, *pieces])}
     tokenizer.model = models.WordPiece(vocab=vocabulary, unk_token="[UNK]", continuing_subword_prefix="##")
+    tokenizer.add_special_tokens(list(_SPECIAL))
     cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
     )
     return tokenizer
+
+
+def _pieces(tokenizer: Tokenizer, texts: Sequence[str]) -> set[str]:
+    """Return pieces of the texts' words, the same in every process."""
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.normalizer, learner.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    letters = sorted(set("".join(learner.normalizer.normalize_str(text) for text in texts)) - {" "})
+    # Of equally frequent pairs the trainer joins the one numbered first, and it numbers what it is not given in the
+    # order of a hash table.
+    given = [*_SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=LEARNT, special_tokens=given, continuing_subword_prefix="##", show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    return set(learner.get_vocab()) - set(_SPECIAL)
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
