@@ -16,7 +16,7 @@ from backsight_ingest.scoring.labels import columns
 from onnx import numpy_helper
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.onnx", "MODEL_CARD.md"}
+FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.onnx", "MODEL_CARD.md", "SHA256SUMS"}
 MOST_BYTES = 6_000_000
 
 PLAIN = {

@@ -26,6 +26,7 @@ import polars as pl
 import sentfin
 import torch
 import wordpieces
+from backsight_ingest.scoring import checksums
 from compositions import Composer
 from figures import Figures, Judge
 from sentfin import LABELS, Corpus
@@ -34,6 +35,7 @@ from transformers import BertForSequenceClassification
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # type: ignore[import-untyped]
 
 SEED: Final = 7
+_FILES: Final = ("config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json")
 _COMMAND: Final = "python packages/ingest/training/sentfin_tiny_bert.py --labels SEntFiN.csv.gz --out FOLDER"
 
 
@@ -93,6 +95,7 @@ def _write(model: BertForSequenceClassification, tokenizer: Tokenizer, folder: P
     draft = folder / f"model.onnx.{os.getpid()}.part"
     graph.write(model, draft)
     draft.replace(folder / "model.onnx")
+    checksums.write(checksums.sums(folder, _FILES), folder / checksums.MANIFEST)
 
 
 def _found(judge: Judge, corpus: Corpus, elsewhere: Path | None) -> dict[str, dict[str, Figures]]:
