@@ -84,9 +84,7 @@ _OPTIONS: Final = (
     click.option("--model", metavar="ID|FOLDER", help="A text classifier: a hub's id with --revision, or a folder."),
     click.option("--revision", metavar="COMMIT", help="The whole commit of the hub's model, 40 hex digits."),
     click.option("--weights-sha256", metavar="HEX", help="Pins the hub's weights; needed where they are a .bin."),
-    click.option(
-        "--precision", type=click.Choice(_PRECISIONS), help="int8 is faster, and another scorer."
-    ),
+    click.option("--precision", type=click.Choice(_PRECISIONS), help="int8 is faster, and another scorer."),
 )
 
 
