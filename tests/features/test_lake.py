@@ -363,4 +363,3 @@ def test_a_folder_with_a_blank_in_its_name_is_read_as_any_other(tmp_path: Path) 
     lake.append(BARS, bars(1.0), now=NOW)
     assert lake.append(BARS, bars(1.0, 2.0), now=NOW) == Appended(accepted=1, duplicate=1)
     assert closes(lake) == [1.0, 2.0]
-    assert lake.scan(BARS).select(pl.len()).collect().item() == 2

@@ -86,7 +86,12 @@ class SlicedJoin:
         most = facts * self._bytes(self._columns, _VARYING) + self._rows.height * self._bytes(self._values, _VARYING)
         if most <= memory:
             return True
-        facts = self._read([self._event], None, None).select(pl.len()).collect(engine="streaming").item()
+        facts = (
+            self._read([self._event], None, None)
+            .select(pl.col(self._event).is_not_null().sum())
+            .collect(engine="streaming")
+            .item()
+        )
         return facts * self._bytes(self._columns) + self._rows.height * self._bytes(self._values) <= memory
 
     def whole(self) -> pl.DataFrame:

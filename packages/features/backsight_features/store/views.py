@@ -150,7 +150,7 @@ class ViewRows:
                 return sources.plain(stored.select(values).head(0).collect())
             # Of a view with a ttl only a part is seen; files of other times are not even opened to be counted.
             seen = read([self.event], None, None) if self._view.ttl else stored
-            if join.fits(memory, seen.select(pl.len()).collect().item()):
+            if join.fits(memory, seen.select(pl.col(self.event).is_not_null().sum()).collect().item()):
                 return sources.plain(join.whole())
             parts = [spilled(sources.plain(part)) for part in join.slices(memory)]
             return pa.concat_tables(parts) if join.order is None else arranged(parts, join.order)

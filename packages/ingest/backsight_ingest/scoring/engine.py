@@ -155,7 +155,7 @@ def _incoming(lake: Lake, scorer: Scorer) -> list[_Incoming]:
 
 def _said(incoming: _Incoming) -> Iterator[pl.DataFrame]:
     """Yield the texts of a table some rows at a time: ``row``, ``available_at``, ``said`` and its ``text_id``."""
-    height = incoming.rows.select(pl.len()).collect().item()
+    height = incoming.rows.select("available_at").collect().height
     for start in range(0, height, _ROWS_AT_ONCE):
         yield facts.texts(incoming.rows.slice(start, _ROWS_AT_ONCE).select(*facts.PARTS, "available_at").collect())
 
