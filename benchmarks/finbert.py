@@ -40,6 +40,10 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 NEWS = "news/bitcoin_sentiments_21_24.csv.gz"
 POSTS = "reddit/anatosun_bitcoin_posts_first_seen.jsonl.gz"
 BATCHES = "news/mouadja02_batches/batches_2025-05-04_2025-05-19.tar.xz"
+LABELS = ("positive", "negative", "neutral")
+PIPELINED = 400
+"""Sentences that the pipelines get, drawn at random: of all they would take most of the time."""
+
 SHAPES = ((768, 768), (768, 3072), (3072, 768))
 TOKENS = 1024
 ENGINES = ("fp32", "int8", "pipeline-1", "pipeline-32")
@@ -78,7 +82,7 @@ def make_model(folder: Path, said: list[str]) -> None:
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     torch.manual_seed(0)
-    labels = dict(enumerate(("positive", "negative", "neutral")))
+    labels = dict(enumerate(LABELS))
     config = BertConfig(id2label=labels, label2id={name: i for i, name in labels.items()})
     config.save_pretrained(str(folder))
     model = BertForSequenceClassification(config).eval()
@@ -141,9 +145,14 @@ def serve(name: str, folder: Path) -> None:
         taken = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         # The peak of Linux is in KiB.
         taken["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if isinstance(found, np.ndarray):
-            taken["scores"] = found.tolist()
+        taken["scores"] = found.tolist() if isinstance(found, np.ndarray) else list(map(by_label, found))
         print(json.dumps(taken), flush=True)
+
+
+def by_label(said: list[dict[str, Any]]) -> list[float]:
+    """Return what a pipeline says of a sentence in the order of the labels."""
+    scores = {each["label"]: each["score"] for each in said}
+    return [scores[label] for label in LABELS]
 
 
 def start(name: str, folder: Path) -> "subprocess.Popen[str]":
@@ -209,13 +218,13 @@ def flop_per_token(folder: Path) -> float:
     return float(config["num_hidden_layers"] * 2 * (4 * width * width + 2 * width * wider))
 
 
-def lengths(folder: Path, said: list[str]) -> np.ndarray[Any, Any]:
-    """Return the tokens of each piece that the model reads."""
+def lengths(folder: Path, said: list[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the tokens of each piece that the model reads, and the sentence it is of."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     cut = tokenizer(said, truncation=True, max_length=MOST_TOKENS, return_overflowing_tokens=True)
-    return np.array([len(ids) for ids in cut["input_ids"]])
+    return np.array([len(ids) for ids in cut["input_ids"]]), np.array(cut["overflow_to_sample_mapping"])
 
 
 def features() -> str:
@@ -228,7 +237,7 @@ def features() -> str:
 
 def compare(folder: Path, said: list[str], rounds: int) -> None:
     """Print what each engine does with the sentences."""
-    sizes = lengths(folder, said)
+    sizes, owners = lengths(folder, said)
     tokens, padded = int(sizes.sum()), sum(int(sizes[b].max()) * len(b) for b in batches(sizes))
     print(f"{features()}\n{len(said)} sentences, {tokens} tokens, padding {1 - tokens / padded:.1%}")
     names = [name for name in ENGINES if HAS_TORCH or not name.startswith("pipeline")]
@@ -237,26 +246,43 @@ def compare(folder: Path, said: list[str], rounds: int) -> None:
     elif not (folder / "model.safetensors").is_file():
         print(f"pipeline-1, pipeline-32: skipped, {folder} has no model.safetensors")
         names = names[:2]
+    drawn = np.sort(np.random.default_rng(1).permutation(len(said))[:PIPELINED])
+    asked = {name: drawn if name.startswith("pipeline") else np.arange(len(said)) for name in names}
+    whole = np.bincount(owners, weights=sizes, minlength=len(said))
+    work = {
+        name: int(np.minimum(whole[at], MOST_TOKENS if at is drawn else np.inf).sum()) for name, at in asked.items()
+    }
     processes = {name: start(name, folder) for name in names}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     peaks = []
-    for _ in range(rounds):
+    for number in range(rounds):
         # The peak is taken in every round, so that the load of the machine meets all alike.
         peaks.append(peak_gemm())
         for name, process in processes.items():
-            rows[name].append(ask(process, said))
+            rows[name].append(ask(process, [said[i] for i in asked[name]]))
+            print(f"round {number + 1}: {name} took {rows[name][-1]['wall']:.0f} s", flush=True)
     for process in processes.values():
         process.communicate()
-    best = {name: {k: min(r[k] for r in taken) for k in ("wall", "cpu")} for name, taken in rows.items()}
-    print(f"{'engine':<12} {'tok/s':>7} {'tok/CPU-s':>10} {'x fp32':>7} {'x pipeline-1':>13} {'MiB over the file':>18}")
-    for name, took in best.items():
+    best = {name: {k: work[name] / min(r[k] for r in taken) for k in ("wall", "cpu")} for name, taken in rows.items()}
+    beside = [name for name in names if name.startswith("pipeline")]
+    print(
+        f"{'engine':<12} {'tok/s':>7} {'tok/CPU-s':>10} {'x fp32':>7}",
+        *(f"{f'x {name}':>14}" for name in beside),
+        end="",
+    )
+    print(f" {'MiB over the file':>18}")
+    for name, rate in best.items():
         file = folder / {"fp32": "model.onnx", "int8": "int8.onnx"}.get(name, "model.safetensors")
         over = rows[name][-1]["peak"] - file.stat().st_size / 2**20
-        first = f"{best['pipeline-1']['cpu'] / took['cpu']:.2f}" if "pipeline-1" in best else "-"
-        ratio = best["fp32"]["cpu"] / took["cpu"]
-        speed = f"{tokens / took['wall']:>7.0f} {tokens / took['cpu']:>10.0f}"
-        print(f"{name:<12} {speed} {ratio:>7.2f} {first:>13} {over:>18.0f}")
-    share = padded / best["fp32"]["cpu"] * flop_per_token(folder) / 1e9 / max(peaks)
+        ratios = [f"{rate['wall'] / best[other]['wall']:>14.2f}" for other in beside]
+        speed = f"{rate['wall']:>7.0f} {rate['cpu']:>10.0f} {rate['wall'] / best['fp32']['wall']:>7.2f}"
+        print(f"{name:<12} {speed}", *ratios, f"{over:>18.0f}")
+    if beside:
+        short = whole[drawn] <= MOST_TOKENS
+        ours, torchs = np.array(rows["fp32"][0]["scores"])[drawn], np.array(rows[beside[0]][0]["scores"])
+        apart = np.abs(ours - torchs)[short].max()
+        print(f"fp32 and PyTorch are at most {apart:.1g} apart on {short.sum()} sentences")
+    share = padded / tokens * best["fp32"]["cpu"] * flop_per_token(folder) / 1e9 / max(peaks)
     print(f"fp32 peak {max(peaks):.0f} GFLOP per CPU-second; fp32 engine at {share:.0%} of it, padding counted as work")
     exact, fast = (np.array(rows[name][0]["scores"]) for name in ("fp32", "int8"))
     flips = (exact.argmax(axis=1) != fast.argmax(axis=1)).mean()
@@ -304,7 +330,7 @@ def gate(folder: Path) -> None:
 def on_device(folder: Path, said: list[str], texts: int) -> None:
     """Print the speed of float32 on what the machine has."""
     scorer = opened(folder, folder / "model.onnx")
-    tokens = int(lengths(folder, said).sum())
+    tokens = int(lengths(folder, said)[0].sum())
     runs: dict[str, Callable[[list[str]], Any]] = {f"ONNX Runtime, {scorer.device}": scorer.score}
     if HAS_TORCH:
         import torch

@@ -260,13 +260,13 @@ def _seen_once(table: Table, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.Dat
 def _stored(table: Table, rows: pl.DataFrame, handle: DeltaTable) -> pl.DataFrame:
     """Return the stored versions of the facts that ``rows`` are about."""
     facts = delta.scan(handle)
-    bounded = [name for name in table.key if not rows[name].has_nulls()]
-    for name in bounded:
-        # The log tells between what bounds a file has its keys, so that few files are opened.
-        facts = facts.filter(pl.col(name).is_between(pl.lit(rows[name].min()), pl.lit(rows[name].max())))
-    if "observed_at" not in table.key and not facts.select(table.key[0]).head(1).collect().is_empty():
-        # Keys without a time lie anywhere between the bounds; this spares the other columns of most rows.
-        for name in bounded:
-            facts = facts.filter(pl.col(name).is_in(rows[name].unique().implode()))
+    for name in table.key:
+        if not rows[name].has_nulls():
+            # The log tells between what bounds a file has its keys, so that few files are opened.
+            least, greatest = pl.lit(rows[name].min()), pl.lit(rows[name].max())
+            facts = facts.filter(pl.col(name).is_between(least, greatest))
+            if "observed_at" not in table.key:
+                # Keys without a time lie anywhere between the bounds; this spares the other columns of most rows.
+                facts = facts.filter(pl.col(name).is_in(rows[name].unique().implode()))
     wanted = table.key if table.identity == "row" else (*table.key, *table.content, "available_at")
     return facts.select(wanted).join(rows.lazy(), on=table.key, how="semi", nulls_equal=True).collect()
