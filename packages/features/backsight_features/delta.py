@@ -252,8 +252,7 @@ def append(
     with unless_outrun(table):
         write_deltalake(
             table,
-            # Left as views, text is not copied before it is written.
-            rows.to_arrow(compat_level=pl.CompatLevel.newest()),
+            rows.to_arrow(),
             mode="append",
             target_file_size=FILE_BYTES,
             writer_properties=WriterProperties(compression=_COMPRESSION)
