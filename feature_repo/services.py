@@ -6,6 +6,11 @@ from views import macro_1h, market_1h, text_1h
 
 forecast_1h = service("forecast_1h", [market_1h, text_1h, macro_1h], bar="1h")
 price_1h = service("price_1h", [market_1h], bar="1h")
+# With one source less than all: what forecast_1h has over them is worth what that source adds.
+price_text_1h = service("price_text_1h", [market_1h, text_1h], bar="1h")
+price_macro_1h = service("price_macro_1h", [market_1h, macro_1h], bar="1h")
 
 forecast_1h_window = window_view(forecast_1h, symbol)
 price_1h_window = window_view(price_1h, symbol)
+price_text_1h_window = window_view(price_text_1h, symbol)
+price_macro_1h_window = window_view(price_macro_1h, symbol)

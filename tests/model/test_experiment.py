@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from backsight_features.bars import BarSeries
 from backsight_features.building.build import build
+from backsight_features.cli import cli
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
 from backsight_features.schemas import BARS
@@ -28,12 +29,15 @@ from backsight_model.provenance import provenance
 from backsight_model.settings import Settings
 from backsight_model.trading import Costs
 from backsight_model.training import Manifest, collect, rebuild
+from backsight_model.treatments import DECLARED, Treatment
+from click.testing import CliRunner
 
 pytestmark = pytest.mark.slow
 
 SERIES = BarSeries.parse("bitstamp:BTC-USD:1h")
 REPO = Path(__file__).resolve().parents[2] / "feature_repo"
 WRITTEN = datetime(2024, 1, 1, tzinfo=UTC)
+ROBUST = Treatment(kind="robust")
 World = Callable[[int, int], tuple[pl.DataFrame, pl.DataFrame]]
 
 
@@ -73,12 +77,12 @@ def trained(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory, st
     plan = Plan(
         series=SERIES,
         service="forecast_1h",
-        compare="price_1h",
+        compare=("price_1h",),
         horizon=timedelta(hours=24),
         length=8,
         folds=2,
         seed=1,
-        settings=Settings(members=1, epochs=1, units=2, projection=2),
+        settings=Settings(members=1, epochs=1, units=2, projection=2, treatments=(("rsi_*", ROBUST), *DECLARED)),
         costs=Costs(fee_bp=7.5),
     )
     said: list[str] = []
@@ -109,6 +113,30 @@ def test_a_run_leaves_bundle_pointer_and_report(trained: SimpleNamespace) -> Non
     assert not [path for path in workspace.models.iterdir() if path.name.startswith(".new-")]
 
 
+def test_settings_are_kept_in_bundle_and_report(trained: SimpleNamespace) -> None:
+    stated = {"kind": "robust", "tail": 0.005, "mask": False}
+    bundle = json.loads((trained.done.folder / "bundle.json").read_text())
+    for document in (bundle, json.loads(trained.done.json.read_text())):
+        assert document["settings"]["units"] == 2
+        assert document["settings"]["treatments"][0] == ["rsi_*", stated]
+    pairs = zip(bundle["scaler"]["features"], bundle["scaler"]["treatments"], strict=True)
+    assert [name for name, treated in pairs if treated == stated] == ["rsi_14"]
+
+
+def test_settings_that_cannot_be_and_a_service_named_twice_are_refused(
+    trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    (tmp_path / "wide.toml").write_text("unit = 64")
+    asked = ["--home", str(trained.workspace.root), "train", "--repo", str(REPO), "--bars", str(SERIES)]
+    with pytest.raises(BadInput, match=r"wide\.toml: unit is no setting; there are projection, layers"):
+        CliRunner().invoke(cli, [*asked, "--settings", str(tmp_path / "wide.toml")], catch_exceptions=False)
+    with pytest.raises(BadInput, match="compared with price_1h, price_1h; name each service once"):
+        CliRunner().invoke(cli, [*asked, "--compare", "price_1h", "--compare", "price_1h"], catch_exceptions=False)
+    idle = replace(trained.plan, settings=replace(trained.plan.settings, treatments=(("rsy_*", ROBUST), *DECLARED)))
+    with pytest.raises(BadInput, match=r"declared for 'rsy_\*', which is none of the"):
+        run(idle, trained.store, trained.workspace, report_folder=None, say=lambda line: None)
+
+
 def manifest_of(trained: SimpleNamespace) -> Manifest:
     return Manifest(**json.loads((trained.done.folder / "bundle.json").read_text())["manifest"])
 
@@ -136,7 +164,7 @@ def test_the_manifest_rebuilds_the_training_set_after_late_data(
 
 
 def test_a_final_period_is_scored_once_and_trials_are_counted(trained: SimpleNamespace) -> None:
-    plan = replace(trained.plan, compare=None, folds=1, held=0.2, trials=2, window=timedelta(days=20))
+    plan = replace(trained.plan, compare=(), folds=1, held=0.2, trials=2, window=timedelta(days=20))
     models = trained.workspace.models
     first, last = trained.store.windows("forecast_1h", ["BTC-USD"], length=8).at[[0, -1]]
     spent = lastlook.span_of(str(SERIES), np.array([first, last]))

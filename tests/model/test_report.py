@@ -47,11 +47,14 @@ def made_up(data: TrainingSet, *, knows: float) -> Walk:
     )
 
 
-def verdict_of(data: TrainingSet, walk: Walk, other: Walk | None = None) -> Verdict:
-    price_only = None if other is None else losses(data, other, service="price_1h")
+SERVICES = ("price_1h", "price_text_1h")
+
+
+def verdict_of(data: TrainingSet, walk: Walk, *beside: Walk) -> Verdict:
+    others = tuple(losses(data, other, service=name) for name, other in zip(SERVICES, beside, strict=False))
     full = losses(data, walk, service="forecast_1h")
     trading = trade_walk(data, walk, bars_of(data), lag=full.lag, costs=Costs())
-    return decide(full, walk.p_up[MODEL], data.up[walk.samples], price_only, trading)
+    return decide(full, walk.p_up[MODEL], data.up[walk.samples], others, trading)
 
 
 def bars_of(data: TrainingSet) -> pl.DataFrame:
@@ -235,7 +238,8 @@ class Page(HTMLParser):
 @pytest.fixture
 def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
     walk = made_up(data, knows=0.4)
-    verdict = verdict_of(data, walk, made_up(data, knows=0.1))
+    others = [made_up(data, knows=knows) for knows in (0.1, 0.2)]
+    verdict = verdict_of(data, walk, *others)
     manifest = Manifest(
         series="bitstamp:BTC-USD:1h",
         service="forecast_1h",
@@ -259,7 +263,7 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
             data=data,
             walked=walk,
             full=losses(data, walk, service="forecast_1h"),
-            price_only=losses(data, made_up(data, knows=0.1), service="price_1h"),
+            others=tuple(losses(data, other, service=name) for name, other in zip(SERVICES, others, strict=True)),
             verdict=verdict,
             checks=(
                 flags.Check(name="this", raised=True, said="Beware of <this>."),
@@ -303,4 +307,7 @@ def test_the_page_and_the_json_say_the_same(written: tuple[Path, Path]) -> None:
         for row in table["rows"]:
             assert f"<td>{row['pooled']:.4f}</td>" in text
             assert np.mean(row["folds"]) == pytest.approx(row["pooled"], rel=0.01)
-    assert {row["target"] for row in document["ablation"]["rows"]} == {"volatility", "direction"}
+    ablation = document["ablation"]["rows"]
+    assert [(row["target"], row["reference"]) for row in ablation] == [
+        (target, service) for service in SERVICES for target in ("volatility", "direction")
+    ]

@@ -15,7 +15,7 @@ from backsight_features.workspace import Workspace
 @REPO
 @click.option("--bars", required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes to forecast.")
 @click.option("--service", default="forecast_1h", show_default=True, help="Features that the model reads.")
-@click.option("--compare", metavar="SERVICE", help="A service to be beaten on the same instants: price_1h.")
+@click.option("--compare", metavar="SERVICE", multiple=True, help="A service to be beaten: price_1h; repeatable.")
 @click.option("--horizon", default="24h", show_default=True, help="How far ahead: 24h, 1d.")
 @click.option("--length", type=click.IntRange(min=2), default=48, show_default=True, help="Slots of a window.")
 @click.option("--folds", type=click.IntRange(min=1), default=4, show_default=True, help="Test blocks of the walk.")
@@ -23,6 +23,9 @@ from backsight_features.workspace import Workspace
 @click.option("--until", metavar="INSTANT", help="Last sample.")
 @click.option("--fee", "fee_bp", type=click.FloatRange(min=0), metavar="BP", help="Fee a side, basis points.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the network.")
+@click.option(
+    "--settings", "settings_file", type=click.Path(path_type=Path), help="Network and preprocessing, a TOML file."
+)
 @click.option("--rolling", metavar="SPAN", help="Learn from the last 180d, 52w only; from all before unless given.")
 @click.option("--trials", type=click.IntRange(min=0), default=0, show_default=True, help="Settings to try first.")
 @click.option("--final", "held", metavar="SHARE", help="Hold back the last 20%, and score it once.")
@@ -35,7 +38,7 @@ def train(
     repo: Path,
     bars: str,
     service: str,
-    compare: str | None,
+    compare: tuple[str, ...],
     horizon: str,
     length: int,
     folds: int,
@@ -43,6 +46,7 @@ def train(
     until: str | None,
     fee_bp: float | None,
     seed: int,
+    settings_file: Path | None,
     rolling: str | None,
     trials: int,
     held: str | None,
@@ -59,13 +63,14 @@ def train(
     \b
       backsight train --bars bitstamp:BTC-USD:1h --compare price_1h
       backsight train --bars bitstamp:BTC-USD:1h --since 2021-10-01 --until 2022-08-01
+      backsight train --bars bitstamp:BTC-USD:1h --settings wider.toml
     """
     from backsight_features.bars import BarSeries
     from backsight_features.clocks import parse_instant, timeframe
     from backsight_features.store import Store
 
     from backsight_model.experiment import Plan, run
-    from backsight_model.settings import Settings
+    from backsight_model.settings import Settings, read
     from backsight_model.trading import Costs
 
     plan = Plan(
@@ -76,7 +81,7 @@ def train(
         length=length,
         folds=folds,
         seed=seed,
-        settings=Settings(),
+        settings=Settings() if settings_file is None else read(settings_file),
         costs=Costs() if fee_bp is None else Costs(fee_bp=fee_bp),
         since=parse_instant(since) if since else None,
         until=parse_instant(until) if until else None,
@@ -85,8 +90,7 @@ def train(
         held=_share(held) if held else None,
         second_look=second_look,
     )
-    walks = 1 if compare is None else 2
-    with _progress(steps=walks * (folds + bool(held)) + trials + 2) as say:
+    with _progress(steps=(1 + len(compare)) * (folds + bool(held)) + trials + 2) as say:
         done = run(plan, Store(repo, workspace), workspace, report_folder=out, say=say)
     if as_json:
         document = {

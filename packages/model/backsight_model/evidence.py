@@ -11,6 +11,7 @@ from backsight_model.arrays import FloatArray
 from backsight_model.proof import LEVEL, Comparison, compare
 from backsight_model.trading import Trading
 from backsight_model.training import TrainingSet
+from backsight_model.treatments import DECLARED, Treatments
 from backsight_model.verdict import TARGETS, UNITS, Losses, log_loss
 from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
 
@@ -192,7 +193,15 @@ def _lost_by_seed(data: TrainingSet, walked: Walk, target: str) -> FloatArray:
     return log_loss(forecast, data.up[walked.samples])
 
 
-def chosen(data: TrainingSet, full: Losses, trading: Trading | None, *, trials: int, caption: Caption) -> Section:
+def chosen(
+    data: TrainingSet,
+    full: Losses,
+    trading: Trading | None,
+    *,
+    trials: int,
+    treatments: Treatments = DECLARED,
+    caption: Caption,
+) -> Section:
     """Return how much of the result may be due to having chosen it, or to the one path through time.
 
     Parameters
@@ -203,13 +212,15 @@ def chosen(data: TrainingSet, full: Losses, trading: Trading | None, *, trials: 
         Its rules are strategies that could have been shown.
     trials : int
         Configurations of the model that were tried before this one.
+    treatments : tuple of (str, Treatment)
+        How features were brought to scale.
     caption : callable
         Completes a title.
     """
     return {
         "caption": caption("What becomes of the best of one half of time in the other half"),
         "rows": candidates(full, trading),
-        "paths": _paths(data, caption=caption),
+        "paths": _paths(data, treatments=treatments, caption=caption),
         "deflated": None if trading is None else deflated(trading, trials=trials, caption=caption),
     }
 
@@ -232,8 +243,8 @@ def candidates(full: Losses, trading: Trading | None) -> list[Section]:
     ]
 
 
-def _paths(data: TrainingSet, *, caption: Caption) -> Section | None:
-    found = paths.walk_all(data)
+def _paths(data: TrainingSet, *, treatments: Treatments, caption: Caption) -> Section | None:
+    found = paths.walk_all(data, treatments=treatments)
     if found is None:
         return None
     title = f"What straight lines gain on {len(found.volatility)} whole histories, put together from {found.fits} fits"

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from backsight_features.bars import BarSeries, on_grid, read
 from backsight_features.clocks import timeframe, utc_now
+from backsight_features.errors import BadInput
+from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
 from backsight_features.workspace import Workspace
 
-from backsight_model import bundle, lastlook, promotion, report, tutorial
+from backsight_model import bundle, lastlook, promotion, report, treatments, tutorial
 from backsight_model.flags import checks
 from backsight_model.lastlook import FinalPeriod, Held
 from backsight_model.provenance import Provenance, provenance
@@ -21,7 +23,7 @@ from backsight_model.target import bars_ahead
 from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import Manifest, TrainingSet, collect, describe
 from backsight_model.tuning import Trial, best, tune
-from backsight_model.verdict import Losses, Verdict, decide, losses
+from backsight_model.verdict import Verdict, decide, losses
 from backsight_model.walk import MODEL, Walk, final, walk
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ class Plan:
         Whose outcomes to forecast.
     service : str
         Features that the model reads.
-    compare : str or None
-        A service to be beaten, on the same instants.
+    compare : tuple of str
+        Services to be beaten, each on the same instants.
     horizon : timedelta
         How far ahead; a whole number of bars. Also the embargo between training labels and test.
     length : int
@@ -65,7 +67,7 @@ class Plan:
 
     series: BarSeries
     service: str
-    compare: str | None
+    compare: tuple[str, ...]
     horizon: timedelta
     length: int
     folds: int
@@ -78,6 +80,11 @@ class Plan:
     trials: int = 0
     held: float | None = None
     second_look: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse to compare a service with itself, or with another one twice."""
+        if len({self.service, *self.compare}) <= len(self.compare):
+            raise BadInput(f"{self.service} is to be compared with {', '.join(self.compare)}; name each service once")
 
     @property
     def bars_ahead(self) -> int:
@@ -133,9 +140,10 @@ def run(
     origin = provenance(workspace.features, Lake(workspace.lake), plan.series)
     everything, manifest = _collect(plan, plan.service, store, origin)
     # Before the long walk, so that what cannot be had or was spent stops the run at once.
-    all_other = None if plan.compare is None else _collect(plan, plan.compare, store, origin)[0]
+    all_others = [_collect(plan, service, store, origin)[0] for service in plan.compare]
+    treatments.refuse_idle(plan.settings.treatments, everything.windows.features)
     data, held = _apart(plan, everything, everything)
-    other, other_held = (None, None) if all_other is None else _apart(plan, all_other, everything)
+    others = [_apart(plan, other, everything) for other in all_others]
     if held is not None and not plan.second_look:
         lastlook.refuse_again(workspace.models, lastlook.span_of(str(plan.series), everything.at[held.part.test]))
     say(f"{len(everything):,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
@@ -144,12 +152,13 @@ def run(
         plan = replace(plan, settings=best(tried))
     walked = _walk(plan, data, plan.service, say)
     full = losses(data, walked, service=plan.service)
-    price_only: Losses | None = None
-    if plan.compare is not None and other is not None:
-        price_only = losses(other, _walk(plan, other, plan.compare, say), service=plan.compare)
+    beside = tuple(
+        losses(other, _walk(plan, other, service, say), service=service)
+        for service, (other, _) in zip(plan.compare, others, strict=True)
+    )
     bars = on_grid(read(origin.facts, plan.series), plan.series.grid)
     trading = trade_walk(data, walked, bars, lag=full.lag, costs=plan.costs)
-    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], price_only, trading)
+    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], beside, trading)
     looked_for = checks(data, walked, full, verdict)
     days, closes = tutorial.daily_closes(bars)
     some = (days >= data.at[0]) & (days <= data.at[-1])
@@ -159,8 +168,11 @@ def run(
         span = lastlook.span_of(str(plan.series), everything.at[held.part.test])
         look = lastlook.spend(workspace.models, span, service=plan.service, now=utc_now())
         ways = [(plan.service, everything, held)]
-        if plan.compare is not None and all_other is not None and other_held is not None:
-            ways.append((plan.compare, all_other, other_held))
+        ways += [
+            (service, other, kept)
+            for service, other, (_, kept) in zip(plan.compare, all_others, others, strict=True)
+            if kept is not None
+        ]
         last = lastlook.score(span, look, ways, settings=plan.settings, seed=plan.seed, done=say)
 
     say("fitting on all samples")
@@ -180,7 +192,8 @@ def run(
             data=data,
             walked=walked,
             full=full,
-            price_only=price_only,
+            others=beside,
+            settings=plan.settings,
             verdict=verdict,
             checks=looked_for,
             trials=max(1, len(tried)),

@@ -205,7 +205,7 @@ def score(
     span, look
         From `spend`, which comes first.
     ways : list of (str, TrainingSet, Held)
-        Service, all its samples, and those held back: the service on trial, and the one it is compared with if any.
+        Service, all its samples, and those held back: the service on trial first, then those it is compared with.
     settings, seed
         Of the network.
     done : callable
@@ -218,7 +218,7 @@ def score(
 
     (walked, full), *others = [judged(*way) for way in ways]
     came_up = ways[0][1].up[walked.samples]
-    verdict = decide(full, walked.p_up[MODEL], came_up, others[0][1] if others else None)
+    verdict = decide(full, walked.p_up[MODEL], came_up, [other for _, other in others])
     return FinalPeriod(span=span, look=look, samples=len(walked.samples), verdict=verdict)
 
 

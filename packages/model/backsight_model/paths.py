@@ -13,6 +13,7 @@ import numpy as np
 from backsight_model import baselines
 from backsight_model.arrays import FloatArray, IntArray
 from backsight_model.training import TrainingSet
+from backsight_model.treatments import DECLARED, Treatments
 from backsight_model.walk import Straight, straight
 
 GROUPS, HELD_OUT = 6, 2
@@ -63,7 +64,7 @@ def splits(n: int, *, purged: int) -> list[tuple[IntArray, list[IntArray], IntAr
     return [(train, held, path) for (train, held), path in zip(cut.split(np.zeros((n, 1))), paths, strict=True)]
 
 
-def walk_all(data: TrainingSet) -> Paths | None:
+def walk_all(data: TrainingSet, *, treatments: Treatments = DECLARED) -> Paths | None:
     """Return what straight lines gain on every path; None where the history is too short for any."""
     made = splits(len(data), purged=data.horizon)
     if not made:
@@ -72,7 +73,7 @@ def walk_all(data: TrainingSet) -> Paths | None:
     # Summed losses: with and without the line, of volatility and of direction.
     summed = np.zeros((4, count))
     for train, groups, path in made:
-        fitted = straight(data, train)
+        fitted = straight(data, train, treatments=treatments)
         for held, to in zip(groups, path, strict=True):
             summed[:, to] += _losses(data, fitted, train, held)
     volatility, harx, direction, base = summed

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from backsight_model import evidence, performance, plots
 from backsight_model.flags import Check
 from backsight_model.lastlook import FinalPeriod
+from backsight_model.settings import Settings
 from backsight_model.training import Manifest, TrainingSet
 from backsight_model.tuning import Trial
 from backsight_model.tutorial import Outcome
@@ -30,13 +31,15 @@ class Report:
     walked : Walk
     full : Losses
         Of the service on trial.
-    price_only : Losses or None
-        Of the service it was compared with.
+    others : tuple of Losses
+        Of the services it was compared with.
     verdict : Verdict
     checks : tuple of Check
         What was looked for; what was found is a red flag.
     trials : int
         Configurations of the model that were tried until this one was shown, itself included.
+    settings : Settings
+        Of the network.
     tried : tuple of Trial
         Those that were tried by this run.
     cautionary : tuple of Outcome
@@ -49,10 +52,11 @@ class Report:
     data: TrainingSet
     walked: Walk
     full: Losses
-    price_only: Losses | None
+    others: tuple[Losses, ...]
     verdict: Verdict
     checks: tuple[Check, ...]
     trials: int
+    settings: Settings = Settings()
     tried: tuple[Trial, ...] = ()
     cautionary: tuple[Outcome, ...] = ()
     final: FinalPeriod | None = None
@@ -112,7 +116,14 @@ def summary(report: Report) -> dict[str, Any]:
         "density": evidence.density(data, walked, lag=full.lag, caption=caption),
         "stability": evidence.parts(data, walked, full, caption=caption),
         "trading": _trading(report),
-        "overfitting": evidence.chosen(data, full, verdict.trading, trials=report.trials, caption=caption),
+        "overfitting": evidence.chosen(
+            data,
+            full,
+            verdict.trading,
+            trials=report.trials,
+            treatments=report.settings.treatments,
+            caption=caption,
+        ),
         "echo": evidence.echo(data, walked, caption=caption),
         "cautionary": {
             "caption": report.caption("The usual tutorial on daily closes of the same bars, a day ahead"),
@@ -125,6 +136,7 @@ def summary(report: Report) -> dict[str, Any]:
             _table(report, "Direction: accuracy (higher is better)", full.hit),
         ],
         "coverage": _coverage(report),
+        "settings": asdict(report.settings),
         "epochs": [list(epochs) for epochs in walked.epochs],
         "manifest": manifest.to_json(),
     }
@@ -145,7 +157,7 @@ def _table(report: Report, title: str, values: dict[str, Any]) -> dict[str, Any]
 
 
 def _ablation(report: Report) -> dict[str, Any] | None:
-    if report.price_only is None:
+    if not report.others:
         return None
     rows = [
         {"target": claim.name.split(":")[0], "adjusted": claim.adjusted, "proven": claim.proven}
@@ -154,7 +166,8 @@ def _ablation(report: Report) -> dict[str, Any] | None:
         if claim.name not in TARGETS
         for one in claim.comparisons
     ]
-    title = f"{report.full.service} against {report.price_only.service}, the same model on the same instants"
+    against = ", ".join(other.service for other in report.others)
+    title = f"{report.full.service} against {against}: the same model on the same instants"
     return {"caption": report.caption(title), "rows": rows}
 
 

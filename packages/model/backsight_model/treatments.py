@@ -63,3 +63,20 @@ def of(feature: str, treatments: Treatments) -> Treatment:
         if fnmatchcase(feature, pattern):
             return treatment
     raise BadInput(f"no treatment is declared for {feature}; end with one for '*'")
+
+
+def refuse_idle(treatments: Treatments, features: tuple[str, ...]) -> None:
+    """Raise where a pattern fits no feature: it was probably meant for one.
+
+    Raises
+    ------
+    BadInput
+        Names the first such pattern.
+
+    Examples
+    --------
+    >>> refuse_idle((("news_*", Treatment(kind="log")), ("*", Treatment())), ("news_count_24h", "ret_log_1h"))
+    """
+    for pattern, _ in treatments:
+        if not any(fnmatchcase(feature, pattern) for feature in features):
+            raise BadInput(f"a treatment is declared for {pattern!r}, which is none of the {len(features)} features")

@@ -66,7 +66,7 @@ def tune(
 
     from backsight_model.lstm import train
 
-    lines = straight(data, part.fit)
+    lines = straight(data, part.fit, treatments=settings.treatments)
     rows = lines.scaler.transform(data.windows.rows)
     newest = rows[data.windows.index[:, -1]]
     residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale

@@ -1,5 +1,6 @@
 """The verdict: what the walk proved, in numbers and in words that follow from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,7 @@ class Verdict:
     Attributes
     ----------
     claims : tuple of Claim
-        ``volatility`` and ``direction``, then the same for full over price-only where that was compared.
+        ``volatility`` and ``direction``, then the same for the full service over each that it was compared with.
     comparisons : dict of str to tuple of Comparison
         The model against every other forecaster, by target, uncorrected: for reading, not for claiming.
     directional : Directional
@@ -140,7 +141,7 @@ def decide(
     full: Losses,
     p_up: FloatArray,
     came_up: BoolArray,
-    price_only: Losses | None = None,
+    others: Sequence[Losses] = (),
     trading: Trading | None = None,
 ) -> Verdict:
     """Return the verdict on the model that reads the full service.
@@ -151,8 +152,8 @@ def decide(
         Of the service on trial.
     p_up, came_up : ndarray of shape (m,)
         The model's forecasts and the signs that came.
-    price_only : Losses, optional
-        Of the service it is compared with; paired on the instants that both have.
+    others : sequence of Losses
+        Of the services it is compared with; each is paired with it on the instants that both have.
     trading : Trading, optional
         What the forecasts would have earned.
     """
@@ -168,16 +169,16 @@ def decide(
     claims = {
         target: tuple(one for one in comparisons[target] if one.reference in references[target]) for target in TARGETS
     }
-    if price_only is not None:
-        _, here, there = np.intersect1d(full.at, price_only.at, return_indices=True)
+    for other in others:
+        _, here, there = np.intersect1d(full.at, other.at, return_indices=True)
         for target in TARGETS:
-            claims[f"{target}: {full.service} over {price_only.service}"] = (
+            claims[f"{target}: {full.service} over {other.service}"] = (
                 compare(
                     full.of(target)[MODEL][here],
-                    price_only.of(target)[MODEL][there],
+                    other.of(target)[MODEL][there],
                     lag=full.lag,
                     model=full.service,
-                    reference=price_only.service,
+                    reference=other.service,
                 ),
             )
     return Verdict(

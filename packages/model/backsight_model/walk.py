@@ -16,6 +16,7 @@ from backsight_model.scaling import Scaler, fit_scaler
 from backsight_model.settings import Settings
 from backsight_model.splits import Fold, final_fit, walk_forward
 from backsight_model.training import TrainingSet
+from backsight_model.treatments import DECLARED, Treatments
 from backsight_model.volatility import Returns, bar_returns
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
     """Return what the training part of a fold teaches; its test samples are never looked at."""
     from backsight_model.lstm import train  # takes seconds, and reading verdicts does not need it
 
-    lines = straight(data, part.train)
+    lines = straight(data, part.train, treatments=settings.treatments)
     rows = lines.scaler.transform(data.windows.rows)
     newest = rows[data.windows.index[:, -1]]
     residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale
@@ -194,10 +195,10 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
     return Fitted(**vars(lines), network=network)
 
 
-def straight(data: TrainingSet, train_on: IntArray) -> Straight:
+def straight(data: TrainingSet, train_on: IntArray, *, treatments: Treatments = DECLARED) -> Straight:
     """Return what straight lines learn from some samples, and from nothing else."""
     features = data.windows.features
-    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features)
+    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features, declared=treatments)
     newest = scaler.transform(data.windows.rows)[data.windows.index[:, -1]]
     har, harx = (
         baselines.fit_har(
