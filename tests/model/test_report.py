@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_model import flags, report
+from backsight_model.settings import Settings
 from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import Manifest, TrainingSet
 from backsight_model.verdict import Verdict, decide, losses, sentence
@@ -270,6 +271,7 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
                 flags.Check(name="that", raised=False, said="There is no <that>."),
             ),
             trials=1,
+            settings=Settings(),
         ),
         tmp_path / "report",
     )

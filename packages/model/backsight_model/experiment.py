@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from backsight_features.bars import BarSeries, on_grid, read
 from backsight_features.clocks import timeframe, utc_now
 from backsight_features.errors import BadInput
-from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
 from backsight_features.workspace import Workspace
 

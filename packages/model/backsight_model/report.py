@@ -56,7 +56,7 @@ class Report:
     verdict: Verdict
     checks: tuple[Check, ...]
     trials: int
-    settings: Settings = Settings()
+    settings: Settings
     tried: tuple[Trial, ...] = ()
     cautionary: tuple[Outcome, ...] = ()
     final: FinalPeriod | None = None
