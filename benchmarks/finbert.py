@@ -1,8 +1,9 @@
 """Scoring sentences with a classifier of BERT-base shape and random weights: float32, int8 and PyTorch's pipeline.
 
-Each engine is a process of its own and scores the same sentences of real news and posts. Engines take turns, and the
-best of the rounds counts: on a shared machine tokens per CPU-second are the figure to compare. The first run makes
-the model, which needs PyTorch: pip install 'backsight-ingest[torch]'.
+Each engine is a process of its own and scores the same sentences of real news and posts; the pipeline also gets the
+texts whole, cut at 256 tokens, as those use it who do not split them. Engines take turns, and the best of the rounds
+counts: on a shared machine tokens per CPU-second are the figure to compare. The first run makes the model, which
+needs PyTorch: pip install 'backsight-ingest[torch]'.
 
 Usage: python benchmarks/finbert.py [--texts 2000] [--rounds 2] [--model FOLDER] [--data FOLDER] [--device]
 """
@@ -41,15 +42,18 @@ POSTS = "reddit/anatosun_bitcoin_posts_first_seen.jsonl.gz"
 BATCHES = "news/mouadja02_batches/batches_2025-05-04_2025-05-19.tar.xz"
 LABELS = ("positive", "negative", "neutral")
 PIPELINED = 400
-"""Sentences that the pipelines get, drawn at random: of all they would take most of the time."""
+"""Sentences or texts that the pipelines get, drawn at random: of all they would take most of the time."""
+WHOLE_TOKENS = 256
+"""Where whole texts are cut."""
 
 SHAPES = ((768, 768), (768, 3072), (3072, 768))
 TOKENS = 1024
-ENGINES = ("fp32", "int8", "pipeline-1", "pipeline-32")
+ENGINES = ("fp32", "int8", "pipeline-1", "pipeline-32", "whole-1", "whole-32")
+"""Pipelines by the size of their batches, of sentences or of whole texts."""
 
 
-def real_sentences(data: Path, texts: int) -> list[str]:
-    """Return the sentences of so many texts, half news and half posts, as a scorer gets them."""
+def real_texts(data: Path, texts: int) -> pl.Series:
+    """Return so many texts, half news and half posts, as they are split into sentences."""
     for name in (NEWS, POSTS, BATCHES):
         if not (data / name).is_file():
             sys.exit(f"skipped: {data / name} is not there; --data names the folder with {NEWS}, {POSTS} and {BATCHES}")
@@ -59,8 +63,12 @@ def real_sentences(data: Path, texts: int) -> list[str]:
         posts = [text for row in map(json.loads, file) for text in (row["title"], row["selftext"]) if text]
     rng = np.random.default_rng(0)
     drawn = [part[i] for part in (news, posts) for i in rng.permutation(len(part))[: texts // 2]]
-    clean = pl.DataFrame({"text": drawn}).select(normalise(pl.col("text"))).to_series().drop_nulls()
-    return sentences(clean)["sentence"].to_list()
+    return pl.DataFrame({"text": drawn}).select(normalise(pl.col("text"))).to_series().drop_nulls()
+
+
+def split(texts: pl.Series) -> list[str]:
+    """Return the sentences of texts, as a scorer gets them."""
+    return sentences(texts)["sentence"].to_list()
 
 
 def make_model(folder: Path, said: list[str]) -> None:
@@ -109,7 +117,7 @@ def opened(folder: Path, model: Path) -> OnnxClassifier:
     return OnnxClassifier(name="bench", revision="random", model=model, tokenizer=folder, outputs=(0, 1, 2))
 
 
-def pipeline(folder: Path, size: int) -> Callable[[list[str]], Any]:
+def pipeline(folder: Path, size: int, longest: int) -> Callable[[list[str]], Any]:
     """Return transformers' pipeline, as its users run it."""
     import torch
     from safetensors.torch import load_file
@@ -121,7 +129,7 @@ def pipeline(folder: Path, size: int) -> Callable[[list[str]], Any]:
     model = BertForSequenceClassification(AutoConfig.from_pretrained(str(folder))).eval()
     model.load_state_dict(load_file(folder / "model.safetensors"))
     run = make("text-classification", model=model, tokenizer=tokenizer, top_k=None, device="cpu")
-    return lambda said: run(said, batch_size=size, truncation=True, max_length=MOST_TOKENS)
+    return lambda said: run(said, batch_size=size, truncation=True, max_length=longest)
 
 
 def engine(name: str, folder: Path) -> Callable[[list[str]], Any]:
@@ -129,7 +137,8 @@ def engine(name: str, folder: Path) -> Callable[[list[str]], Any]:
         return opened(folder, folder / "model.onnx").score
     if name == "int8":
         return opened(folder, folder / "int8.onnx").score
-    return pipeline(folder, int(name.removeprefix("pipeline-")))
+    kind, size = name.split("-")
+    return pipeline(folder, int(size), MOST_TOKENS if kind == "pipeline" else WHOLE_TOKENS)
 
 
 def serve(name: str, folder: Path) -> None:
@@ -222,12 +231,12 @@ def flop_per_token(folder: Path) -> float:
     return float(config["num_hidden_layers"] * 2 * (4 * width * width + 2 * width * wider))
 
 
-def lengths(folder: Path, said: list[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def lengths(folder: Path, said: list[str], longest: int = MOST_TOKENS) -> tuple[np.ndarray[Any, Any], ...]:
     """Return the tokens of each piece that the model reads, and the sentence it is of."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    cut = tokenizer(said, truncation=True, max_length=MOST_TOKENS, return_overflowing_tokens=True)
+    cut = tokenizer(said, truncation=True, max_length=longest, return_overflowing_tokens=True)
     return np.array([len(ids) for ids in cut["input_ids"]]), np.array(cut["overflow_to_sample_mapping"])
 
 
@@ -239,22 +248,31 @@ def features() -> str:
     return f"{name or platform.machine()}, {THREADS} threads, {' '.join(flags) or 'no known features'}"
 
 
-def compare(folder: Path, said: list[str], rounds: int) -> None:
-    """Print what each engine does with the sentences."""
+def compare(folder: Path, texts: pl.Series, rounds: int) -> None:
+    """Print what each engine does with the sentences, or with the texts as they are."""
+    said = split(texts)
     sizes, owners = lengths(folder, said)
     tokens, padded = int(sizes.sum()), sum(int(sizes[b].max()) * len(b) for b in batches(sizes))
     print(f"{features()}\n{len(said)} sentences, {tokens} tokens, padding {1 - tokens / padded:.1%}")
-    names = [name for name in ENGINES if HAS_TORCH or not name.startswith("pipeline")]
+    names = list(ENGINES)
     if not HAS_TORCH:
-        print("pipeline-1, pipeline-32: skipped, PyTorch is not installed: pip install 'backsight-ingest[torch]'")
+        print("pipelines: skipped, PyTorch is not installed: pip install 'backsight-ingest[torch]'")
+        names = names[:2]
     elif not (folder / "model.safetensors").is_file():
-        print(f"pipeline-1, pipeline-32: skipped, {folder} has no model.safetensors")
+        print(f"pipelines: skipped, {folder} has no model.safetensors")
         names = names[:2]
     drawn = np.sort(np.random.default_rng(1).permutation(len(said))[:PIPELINED])
-    asked = {name: drawn if name.startswith("pipeline") else np.arange(len(said)) for name in names}
+    some = [texts[int(i)] for i in np.sort(np.random.default_rng(2).permutation(len(texts))[:PIPELINED])]
+    inputs = {"fp32": said, "int8": said}
+    inputs |= {name: [said[i] for i in drawn] if name.startswith("pipeline") else some for name in names[2:]}
     whole = np.bincount(owners, weights=sizes, minlength=len(said))
+    of_texts = lengths(folder, some, WHOLE_TOKENS)
+    once = of_texts[0][np.unique(of_texts[1], return_index=True)[1]]
     work = {
-        name: int(np.minimum(whole[at], MOST_TOKENS if at is drawn else np.inf).sum()) for name, at in asked.items()
+        "fp32": tokens,
+        "int8": tokens,
+        "pipeline": int(np.minimum(whole[drawn], MOST_TOKENS).sum()),
+        "whole": int(once.sum()),
     }
     processes = {name: start(name, folder) for name in names}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -263,12 +281,13 @@ def compare(folder: Path, said: list[str], rounds: int) -> None:
         # The peak is taken in every round, so that the load of the machine meets all alike.
         peaks.append(peak_gemm())
         for name, process in processes.items():
-            rows[name].append(ask(process, [said[i] for i in asked[name]]))
+            rows[name].append(ask(process, inputs[name]))
             print(f"round {number + 1}: {name} took {rows[name][-1]['wall']:.0f} s", flush=True)
     for process in processes.values():
         process.communicate()
-    best = {name: {k: work[name] / min(r[k] for r in taken) for k in ("wall", "cpu")} for name, taken in rows.items()}
-    beside = [name for name in names if name.startswith("pipeline")]
+    done = {name: work[name.split("-")[0]] for name in names}
+    best = {name: {k: done[name] / min(r[k] for r in taken) for k in ("wall", "cpu")} for name, taken in rows.items()}
+    beside = names[2:]
     print(
         f"{'engine':<12} {'tok/s':>7} {'tok/CPU-s':>10} {'x fp32':>7}",
         *(f"{f'x {name}':>14}" for name in beside),
@@ -385,15 +404,15 @@ def main() -> None:
     if asked.serve is not None:
         serve(asked.serve, asked.model)
         return
-    said = real_sentences(asked.data, asked.texts)
+    texts = real_texts(asked.data, asked.texts)
     if not (asked.model / "model.onnx").is_file():
-        make_model(asked.model, real_sentences(asked.data, 4_000))
+        make_model(asked.model, split(real_texts(asked.data, 4_000)))
     if asked.device:
-        on_device(asked.model, said, asked.texts)
+        on_device(asked.model, split(texts), asked.texts)
         return
     repeats(asked.data)
     gate(asked.model)
-    compare(asked.model, said, asked.rounds)
+    compare(asked.model, texts, asked.rounds)
 
 
 if __name__ == "__main__":
