@@ -18,16 +18,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import numpy as np
 import onnxruntime
 from backsight_features.errors import BadInput, Missing
 
 from backsight_model.arrays import Float32Array, FloatArray
 from backsight_model.baselines import Har
+from backsight_model.lineage import Proof, Refit
 from backsight_model.scaling import Scaler
 from backsight_model.settings import Settings
 from backsight_model.training import Manifest
-from backsight_model.verdict import Verdict
 
 if TYPE_CHECKING:
     from backsight_model.walk import Fitted
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 DOCUMENT = "bundle.json"
 FILES = ("model.keras", "model.onnx", "probe.npz")
 POINTER = "current.json"
-FORMAT = 3
+FORMAT = 4
 TOLERANCE = 1e-4
 """Largest difference of ONNX Runtime from Keras on the probe, in units of the network's outputs."""
 
@@ -81,6 +82,13 @@ class Bundle:
         Why it is used all the same, where it has no skill and is.
     verdict : tuple of str
         The sentences of the proof.
+    manifest : Manifest
+        Of what it learnt from.
+    settings : Settings
+    window : timedelta or None
+        How far back its fit reached; None for all the way.
+    refit : Refit or None
+        How it came from another bundle, if it did.
     session : onnxruntime.InferenceSession
         From scaled windows (n, L, C) to (n, 2).
     """
@@ -100,6 +108,10 @@ class Bundle:
     word: str
     override: Override | None
     verdict: tuple[str, ...]
+    manifest: Manifest
+    settings: Settings
+    window: timedelta | None
+    refit: Refit | None
     session: onnxruntime.InferenceSession
 
     def run(self, windows: Float32Array) -> FloatArray:
@@ -114,8 +126,9 @@ def write(
     manifest: Manifest,
     settings: Settings,
     timeframe: timedelta,
-    verdict: Verdict,
+    verdict: Proof,
     window: timedelta | None = None,
+    refit: Refit | None = None,
 ) -> Path:
     """Write a bundle and return its folder: all of it or nothing, in the place of one of the same name.
 
@@ -127,7 +140,8 @@ def write(
         "settings": asdict(settings),
         "window_seconds": None if window is None else window // timedelta(seconds=1),
     }
-    name = f"{manifest.service}-{_digest(_canonical(fitting))[:12]}"
+    lineage = {} if refit is None else {"champion": refit.champion, "warm": refit.warm}
+    name = f"{manifest.service}-{_digest(_canonical(fitting | lineage))[:12]}"
     document = {
         "format": FORMAT,
         "name": name,
@@ -138,7 +152,10 @@ def write(
         "harx": fitted.harx.to_json(),
         "residual_scale": fitted.residual_scale,
         "epochs": list(fitted.network.epochs),
-        "fitted_on": "all samples (the LSTM on all but the last), after the walk-forward proof of earlier fits",
+        "fitted_on": "all samples (the LSTM on all but the last), after the walk-forward proof of earlier fits"
+        if refit is None
+        else refit.words,
+        "refit": None if refit is None else asdict(refit),
         "proven": verdict.proven,
         "word": verdict.word,
         "override": None if verdict.skill else _override(models / name),
@@ -188,15 +205,16 @@ def read(folder: Path) -> Bundle:
             f"bundle {folder.name}: ONNX Runtime differs from Keras by {difference:.1e} on the probe, "
             f"at most {TOLERANCE:.0e} is allowed; train again with the versions installed here"
         )
-    manifest = document["manifest"]
+    manifest = Manifest(**document["manifest"])
+    window, refit = document["window_seconds"], document["refit"]
     return Bundle(
         name=document["name"],
-        service=manifest["service"],
+        service=manifest.service,
         symbol=document["symbol"],
-        scorer=manifest["scorer"],
+        scorer=manifest.scorer,
         features=tuple(document["features"]),
-        length=manifest["length"],
-        horizon=manifest["horizon"],
+        length=manifest.length,
+        horizon=manifest.horizon,
         timeframe=timedelta(seconds=document["timeframe_seconds"]),
         scaler=Scaler.from_json(document["scaler"]),
         harx=Har.from_json(document["harx"]),
@@ -205,6 +223,10 @@ def read(folder: Path) -> Bundle:
         word=document["word"],
         override=None if document["override"] is None else Override(**document["override"]),
         verdict=tuple(document["verdict"]),
+        manifest=manifest,
+        settings=Settings.from_json(document["settings"]),
+        window=None if window is None else timedelta(seconds=window),
+        refit=None if refit is None else Refit(**refit),
         session=session,
     )
 
@@ -238,8 +260,9 @@ def promote(models: Path, folder: Path, *, override: Override | None = None) -> 
             )
         _seal(folder, _document(folder) | {"override": asdict(override)})
         bundle = replace(bundle, override=override)
-    pointers = _pointers(models) | {bundle.symbol: {"bundle": folder.name, "skill": skill}}
-    _replace(models / POINTER, json.dumps(pointers, indent=1, sort_keys=True))
+    with filelock.FileLock(models / f".{POINTER}.lock"):  # else a promotion of another symbol at the same time is lost
+        pointers = _pointers(models) | {bundle.symbol: {"bundle": folder.name, "skill": skill}}
+        _replace(models / POINTER, json.dumps(pointers, indent=1, sort_keys=True))
     return bundle
 
 
@@ -259,6 +282,19 @@ def current(models: Path, symbol: str) -> Bundle:
             "`backsight promote --override` one without"
         )
     return read(models / pointers[symbol]["bundle"])
+
+
+def refits(models: Path, champion: str) -> dict[str, Refit]:
+    """Return the bundles that were made from another, by name; those that cannot be read cannot be used either."""
+    found = {}
+    for path in sorted(models.glob(f"*/{DOCUMENT}")):
+        try:
+            refit = _document(path.parent)["refit"]
+        except BadInput:
+            continue
+        if refit is not None and refit["champion"] == champion:
+            found[path.parent.name] = Refit(**refit)
+    return found
 
 
 def _document(folder: Path) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """The verbs of the model: ``train``, ``promote`` and ``forecast``."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from backsight_features.options import JSON, REPO
 from backsight_features.workspace import Workspace
+
+from backsight_model.progress import progress
 
 
 @click.command()
@@ -90,7 +89,7 @@ def train(
         held=_share(held) if held else None,
         second_look=second_look,
     )
-    with _progress(steps=(1 + len(compare)) * (folds + bool(held)) + trials + 2) as say:
+    with progress(steps=(1 + len(compare)) * (folds + bool(held)) + trials + 2) as say:
         done = run(plan, Store(repo, workspace), workspace, report_folder=out, say=say)
     if as_json:
         document = {
@@ -195,24 +194,3 @@ def _share(text: str) -> float:
     if not text.endswith("%") or not digits.isdigit() or not 0 < int(digits) < 100:
         raise BadInput(f"a final period of {text!r} is no share of the samples; write 20%")
     return int(digits) / 100
-
-
-@contextmanager
-def _progress(steps: int) -> Iterator[Callable[[str], None]]:
-    """Yield what is told each step: it moves a bar on a terminal, and is a line on stderr elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda line: click.echo(line, err=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("collecting samples", total=steps)
-        yield lambda line: bar.update(task, advance=1, description=line)

@@ -151,6 +151,12 @@ def train(
     return Network(model=_mean(members), epochs=tuple(epochs))
 
 
+@keras_warnings_hidden()
+def load(folder: Path) -> Network:
+    """Return the network that `Network.save` wrote; how long it had learnt is not kept."""
+    return Network(model=keras.models.load_model(folder / "model.keras", compile=False), epochs=())
+
+
 def batches(
     table: Any, index: IndexArray, targets: FloatArray, which: IntArray, *, batch: int, shuffle: int | None = None
 ) -> Any:

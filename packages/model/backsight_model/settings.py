@@ -86,6 +86,12 @@ class Settings:
         if not 0 <= self.dropout < 1:
             raise BadInput(f"dropout is {self.dropout}, it must be at least 0 and below 1")
 
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> "Settings":
+        """Return the settings that a bundle holds."""
+        treatments = tuple((pattern, Treatment(**stated)) for pattern, stated in state["treatments"])
+        return cls(**{**state, "treatments": treatments})
+
     def warm(self) -> "Settings":
         """Return the settings of a refit that starts from a network: two epochs, a year of hours, small steps.
 

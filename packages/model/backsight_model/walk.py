@@ -68,6 +68,21 @@ class Fitted(Straight):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a warm refit goes on from.
+
+    Attributes
+    ----------
+    scaler : Scaler
+        Of the features, as the network learnt to read them.
+    network : Network
+    """
+
+    scaler: Scaler
+    network: "Network"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Walk:
     """Forecasts made out of sample, for m instants over all folds, in time order.
 
@@ -173,11 +188,15 @@ def final(
     return learn(data, part, settings=settings, seed=1000 * seed)
 
 
-def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fitted:
-    """Return what the training part of a fold teaches; its test samples are never looked at."""
+def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int, warm: Start | None = None) -> Fitted:
+    """Return what the training part of a fold teaches, from nothing or on from an earlier model.
+
+    The test samples of the fold are never looked at. A warm start keeps the earlier scaling, which the weights of the
+    earlier network mean something for, and learns the straight lines anew.
+    """
     from backsight_model.lstm import train  # takes seconds, and reading verdicts does not need it
 
-    lines = straight(data, part.train, treatments=settings.treatments)
+    lines = straight(data, part.train, treatments=settings.treatments, scaler=None if warm is None else warm.scaler)
     rows = lines.scaler.transform(data.windows.rows)
     newest = rows[data.windows.index[:, -1]]
     residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale
@@ -191,14 +210,18 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int) -> Fi
         settled=lines.line,
         settings=settings,
         seed=seed,
+        warm=None if warm is None else warm.network,
     )
     return Fitted(**vars(lines), network=network)
 
 
-def straight(data: TrainingSet, train_on: IntArray, *, treatments: Treatments = DECLARED) -> Straight:
-    """Return what straight lines learn from some samples, and from nothing else."""
+def straight(
+    data: TrainingSet, train_on: IntArray, *, treatments: Treatments = DECLARED, scaler: Scaler | None = None
+) -> Straight:
+    """Return what straight lines learn from some samples, and from nothing else but a scaling that is given."""
     features = data.windows.features
-    scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features, declared=treatments)
+    if scaler is None:
+        scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features, declared=treatments)
     newest = scaler.transform(data.windows.rows)[data.windows.index[:, -1]]
     har, harx = (
         baselines.fit_har(
