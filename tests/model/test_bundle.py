@@ -15,9 +15,10 @@ from backsight_features.errors import BadInput, HeaderMismatch, Missing
 from backsight_features.workspace import Workspace
 from backsight_model import bundle, proof
 from backsight_model.forecast import estimate, forecast
+from backsight_model.manifest import Manifest, features_digest
 from backsight_model.promotion import note, promote
 from backsight_model.settings import Settings
-from backsight_model.training import Manifest, TrainingSet, features_digest
+from backsight_model.training import TrainingSet
 from backsight_model.verdict import Verdict
 from backsight_model.walk import Fitted, final
 

@@ -24,11 +24,12 @@ from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace
 from backsight_model import lastlook
 from backsight_model.experiment import Plan, run
+from backsight_model.manifest import Manifest
 from backsight_model.promotion import promote
 from backsight_model.provenance import provenance
 from backsight_model.settings import Settings
 from backsight_model.trading import Costs
-from backsight_model.training import Manifest, collect, rebuild
+from backsight_model.training import collect, rebuild
 from backsight_model.treatments import DECLARED, Treatment
 from click.testing import CliRunner
 

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from backsight_features.errors import BadInput
 from backsight_model import export
-from backsight_model.training import Manifest, TrainingSet, features_digest
+from backsight_model.manifest import Manifest, features_digest
+from backsight_model.training import TrainingSet
 
 LENGTH = 12
 

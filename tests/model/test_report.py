@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_model import flags, report
+from backsight_model.manifest import Manifest
 from backsight_model.settings import Settings
 from backsight_model.trading import Costs, trade_walk
-from backsight_model.training import Manifest, TrainingSet
+from backsight_model.training import TrainingSet
 from backsight_model.verdict import Verdict, decide, losses, sentence
 from backsight_model.walk import MODEL, Walk
 

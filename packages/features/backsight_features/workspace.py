@@ -48,6 +48,11 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def forecasts(self) -> Path:
+        """The log of the forecasts that were handed out."""
+        return self.root / "forecasts"
+
+    @property
     def variables(self) -> dict[str, str]:
         """What stands for these places in the settings of a feature repo."""
         root = self.root.absolute()

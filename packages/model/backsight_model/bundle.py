@@ -26,9 +26,9 @@ from backsight_features.errors import BadInput, Missing
 from backsight_model.arrays import Float32Array, FloatArray
 from backsight_model.baselines import Har
 from backsight_model.lineage import Proof, Refit
+from backsight_model.manifest import Manifest
 from backsight_model.scaling import Scaler
 from backsight_model.settings import Settings
-from backsight_model.training import Manifest
 
 if TYPE_CHECKING:
     from backsight_model.walk import Fitted
@@ -261,8 +261,8 @@ def promote(models: Path, folder: Path, *, override: Override | None = None) -> 
         _seal(folder, _document(folder) | {"override": asdict(override)})
         bundle = replace(bundle, override=override)
     with filelock.FileLock(models / f".{POINTER}.lock"):  # else a promotion of another symbol at the same time is lost
-        pointers = _pointers(models) | {bundle.symbol: {"bundle": folder.name, "skill": skill}}
-        _replace(models / POINTER, json.dumps(pointers, indent=1, sort_keys=True))
+        in_use = pointers(models) | {bundle.symbol: {"bundle": folder.name, "skill": skill}}
+        _replace(models / POINTER, json.dumps(in_use, indent=1, sort_keys=True))
     return bundle
 
 
@@ -274,14 +274,14 @@ def current(models: Path, symbol: str) -> Bundle:
     Missing
         Where none was promoted.
     """
-    pointers = _pointers(models)
-    if symbol not in pointers:
-        there = f"there are models for {', '.join(sorted(pointers))}" if pointers else "no model is in use yet"
+    in_use = pointers(models)
+    if symbol not in in_use:
+        there = f"there are models for {', '.join(sorted(in_use))}" if in_use else "no model is in use yet"
         raise Missing(
             f"no model forecasts {symbol}: {there}; `backsight train` promotes a model with skill, "
             "`backsight promote --override` one without"
         )
-    return read(models / pointers[symbol]["bundle"])
+    return read(models / in_use[symbol]["bundle"])
 
 
 def refits(models: Path, champion: str) -> dict[str, Refit]:
@@ -331,15 +331,16 @@ def _replace(path: Path, text: str) -> None:
     os.replace(fresh, path)
 
 
-def _pointers(models: Path) -> dict[str, Any]:
+def pointers(models: Path) -> dict[str, Any]:
+    """Return which bundle forecasts each symbol, by its name under ``bundle``."""
     path = models / POINTER
     if not path.exists():
         return {}
     try:
-        pointers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInput(f"{path} is no JSON ({error}); remove it and train again") from error
-    return pointers
+    return held
 
 
 def _run(session: onnxruntime.InferenceSession, windows: Float32Array) -> FloatArray:

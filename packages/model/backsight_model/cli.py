@@ -168,7 +168,8 @@ def promote(workspace: Workspace, bundle: str, reason: str | None, as_json: bool
 def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_json: bool) -> None:
     """Print the forecast for SYMBOL from what is online.
 
-    Refuses what is missing, stale, or stamped after the instant, and says so where the model has no proven skill.
+    Refuses what is missing, stale, or stamped after the instant, and says so where the model has no proven skill. It is
+    kept in the forecast log: `backsight replay` makes it again.
 
     \b
       backsight forecast BTC-USD
@@ -179,11 +180,14 @@ def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_j
 
     from backsight_model.bundle import current
     from backsight_model.forecast import forecast as forecast_from
+    from backsight_model.forecast_log import ForecastLog
 
     instant = parse_instant(at) if at else utc_now()
     bundle = current(workspace.models, symbol)
-    made = forecast_from(bundle, Store(repo, workspace).online(bundle.service, symbol, at=instant))
-    click.echo(json.dumps(made.to_json()) if as_json else made.line)
+    window = Store(repo, workspace).online(bundle.service, symbol, at=instant)
+    made = forecast_from(bundle, window)
+    name = ForecastLog(workspace.forecasts).add(made, window)
+    click.echo(json.dumps({"id": name} | made.to_json()) if as_json else made.line)
 
 
 def _share(text: str) -> float:

@@ -11,7 +11,8 @@ from backsight_features.workspace import Workspace
 
 if TYPE_CHECKING:
     from backsight_model.export import Format
-    from backsight_model.training import Manifest, TrainingSet
+    from backsight_model.manifest import Manifest
+    from backsight_model.training import TrainingSet
 
 
 @click.command()

@@ -15,12 +15,13 @@ from backsight_features.workspace import Workspace
 from backsight_model import bundle, lastlook, promotion, report, treatments, tutorial
 from backsight_model.flags import checks
 from backsight_model.lastlook import FinalPeriod, Held
+from backsight_model.manifest import Manifest
 from backsight_model.provenance import Provenance, provenance
 from backsight_model.settings import Settings
 from backsight_model.splits import walk_forward
 from backsight_model.target import bars_ahead
 from backsight_model.trading import Costs, trade_walk
-from backsight_model.training import Manifest, TrainingSet, collect, describe
+from backsight_model.training import TrainingSet, collect, describe
 from backsight_model.tuning import Trial, best, tune
 from backsight_model.verdict import Verdict, decide, losses
 from backsight_model.walk import MODEL, Walk, final, walk

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from backsight_features.errors import BadInput
 
 from backsight_model.arrays import Float32Array, TimeArray
-from backsight_model.training import Manifest, TrainingSet
+from backsight_model.manifest import Manifest
+from backsight_model.training import TrainingSet
 
 Format = Literal["numpy", "parquet"]
 DOCUMENT = "manifest.json"

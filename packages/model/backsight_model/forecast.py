@@ -10,7 +10,7 @@ from backsight_features.errors import HeaderMismatch, Missing
 from backsight_model.arrays import Float32Array
 from backsight_model.baselines import HAR_TERMS
 from backsight_model.bundle import Bundle
-from backsight_model.training import features_digest
+from backsight_model.manifest import features_digest
 
 if TYPE_CHECKING:
     from backsight_features.online import OnlineWindow

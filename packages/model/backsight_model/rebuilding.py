@@ -12,7 +12,8 @@ from backsight_features.store import Store
 from backsight_features.text import Scorer
 from backsight_features.workspace import Workspace
 
-from backsight_model.training import Manifest, TrainingSet, rebuild
+from backsight_model.manifest import Manifest
+from backsight_model.training import TrainingSet, rebuild
 
 
 def from_facts(manifest: Manifest, lake: Lake, repo: Path) -> TrainingSet:

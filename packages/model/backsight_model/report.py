@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from backsight_model import evidence, performance, plots
 from backsight_model.flags import Check
 from backsight_model.lastlook import FinalPeriod
+from backsight_model.manifest import Manifest
 from backsight_model.settings import Settings
-from backsight_model.training import Manifest, TrainingSet
+from backsight_model.training import TrainingSet
 from backsight_model.tuning import Trial
 from backsight_model.tutorial import Outcome
 from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict, chance

@@ -1,0 +1,60 @@
+"""The manifest of a training set: what rebuilds it byte for byte, in a module that a service can afford to import."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What rebuilds a training set byte for byte, and the digest that says whether it did.
+
+    Attributes
+    ----------
+    series, service : str
+        The bars that labels come from, and the feature service that windows come from.
+    features_sha256 : str
+        Of the names of the features, in order.
+    length, horizon, seed : int
+        Slots per window, bars ahead, and the seed of the run.
+    ingested_until : str
+        ISO instant at which the newest of the facts was written; what was written later had no part.
+    first_at, last_at : str
+        ISO instants of the first and the last sample; instants outside are left out.
+    lake_versions : dict of str to int or None
+        Version of each fact table that features and labels were made of.
+    feature_versions : dict of str to int
+        Version of each feature table when it was read.
+    scorer : str
+        Which model scored the texts.
+    code : str
+        Version of the code, and of what it computes with.
+    samples : int
+    sha256 : str
+        Of the training set.
+    """
+
+    series: str
+    service: str
+    features_sha256: str
+    length: int
+    horizon: int
+    seed: int
+    ingested_until: str
+    first_at: str
+    last_at: str
+    lake_versions: dict[str, int | None]
+    feature_versions: dict[str, int]
+    scorer: str
+    code: str
+    samples: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def features_digest(features: tuple[str, ...]) -> str:
+    """Return the digest of an ordered list of features."""
+    return hashlib.sha256("\n".join(features).encode()).hexdigest()
