@@ -18,7 +18,7 @@ from backsight_features.clocks import UTC_US, timeframe
 from backsight_features.errors import BadInput
 from backsight_features.rolling import FloatArray, IntArray
 from backsight_features.schemas import BARS
-from backsight_features.snapshot import Snapshot
+from backsight_features.snapshot import Facts
 from backsight_features.spans import ALWAYS, FOREVER, Span, between
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -27,7 +27,7 @@ _MONDAY: Final = timedelta(days=4)
 """From 1970-01-01, a Thursday, to the first Monday: weekly bars close on Mondays."""
 
 _PRICES: Final = ("open", "high", "low", "close")
-_ARRIVAL: Final = ("available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
+ARRIVAL: Final = ("available_at", "ingested_at", *_PRICES, "volume", "quote_volume")
 """Orders the versions of a slot; the values make the order a total one."""
 
 
@@ -141,7 +141,7 @@ class Epoch:
     available_at: IntArray
 
 
-def check(facts: Snapshot, wanted: Sequence[BarSeries]) -> None:
+def check(facts: Facts, wanted: Sequence[BarSeries]) -> None:
     """Refuse series of which the lake has no bar, or none on the grid, before anything is computed.
 
     Raises
@@ -164,15 +164,15 @@ def check(facts: Snapshot, wanted: Sequence[BarSeries]) -> None:
 def of(facts: pl.LazyFrame, series: BarSeries) -> pl.LazyFrame:
     """Return the bars of one series, unordered, without what names it."""
     name = (pl.col("venue") == series.venue, pl.col("symbol") == series.symbol, pl.col("timeframe") == series.timeframe)
-    return facts.filter(*name).select("observed_at", *_ARRIVAL)
+    return facts.filter(*name).select("observed_at", *ARRIVAL)
 
 
-def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
+def read(facts: Facts, series: BarSeries) -> pl.DataFrame:
     """Return all versions of a series' bars: by close, then by arrival, the one that counts last.
 
     Parameters
     ----------
-    facts : Snapshot
+    facts : Facts
         Where from.
     series : BarSeries
         Which.
@@ -182,13 +182,13 @@ def read(facts: Snapshot, series: BarSeries) -> pl.DataFrame:
     BadInput
         If the lake has no such bars, or none that closes on the grid.
     """
-    versions = of(facts.scan(BARS), series).sort("observed_at", *_ARRIVAL).collect()
+    versions = of(facts.scan(BARS), series).sort("observed_at", *ARRIVAL).collect()
     if on_grid(versions, series.grid).is_empty():
         check(facts, [series])
     return versions
 
 
-def needed(facts: Snapshot, series: BarSeries, span: Span, newest: int, memory: int) -> pl.DataFrame:
+def needed(facts: Facts, series: BarSeries, span: Span, newest: int, memory: int) -> pl.DataFrame:
     """Return the versions on the grid that decide what is known in a span of instants: enough for `epochs`.
 
     Parameters
@@ -274,7 +274,7 @@ def epochs(versions: pl.DataFrame, grid: Grid, memory: int, within: Span = ALWAY
         Leave out the instants outside.
     """
     # The last version of a slot at one instant wins.
-    ordered = on_grid(versions, grid).sort(_ARRIVAL)
+    ordered = on_grid(versions, grid).sort(ARRIVAL)
     if ordered.is_empty():
         return
     slots = (ordered["observed_at"].dt.epoch("us").to_numpy() - grid.origin_us) // grid.step_us

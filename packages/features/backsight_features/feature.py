@@ -1,4 +1,4 @@
-"""What a feature is: its name, formula, unit, and how far back and for how long it holds."""
+"""What a feature is: its name, formula, unit, what it is made of, and how far back and for how long it holds."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,8 @@ class Feature:
         The formula, in one line.
     unit : str
         What a value of 1 means.
+    reads : tuple of str
+        The columns of its facts that it is made of, as `why.explain` shows them: ``close``; none where it is not told.
     lookback : timedelta or None
         Facts known or observed longer than this before an instant do not change the value at that instant; None
         where the whole past counts. What a partial build has to read before its first row.
@@ -26,5 +28,6 @@ class Feature:
     name: str
     description: str
     unit: str
+    reads: tuple[str, ...] = ()
     lookback: timedelta | None
     max_age: timedelta

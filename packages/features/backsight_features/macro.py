@@ -28,7 +28,7 @@ _JUDGED: Final = 36
 """Past surprises that set the scale of a surprise, and how many of them there must be."""
 _JUDGED_AT_LEAST: Final = 12
 
-_REACH: Final = {"month": 24, "day": 40}
+REACH: Final = {"month": 24, "day": 40}
 """Periods to look back for numbers: months may be missing, and days hold weekends and holidays."""
 
 _A_YEAR: Final = {"month": 12, "day": 365}
@@ -36,7 +36,7 @@ _YEAR_AGO: Final = {"month": np.array([12]), "day": 365 + np.arange(10)}
 """Periods back to the value of a year before; of days, the first one that has a number."""
 
 _DAY_US: Final = 86_400_000_000
-_STALE_AFTER: Final = {"month": timedelta(days=100), "day": timedelta(days=14)}
+STALE_AFTER: Final = {"month": timedelta(days=100), "day": timedelta(days=14)}
 """Age at which a number no longer speaks for the present: a release was missed, or is not being read."""
 
 _SERVED_FOR: Final = timedelta(days=1)
@@ -67,6 +67,31 @@ class Series:
     unit: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Which vintages of a series a feature is made of, beside the first publication of the newest period.
+
+    Parameters
+    ----------
+    series : Series
+        Which.
+    newest : int
+        How many of the newest periods that have a number.
+    back : tuple of int
+        Periods before the newest of these, from which the first that has a number is read too.
+    every : bool
+        Whether it is all periods of ``back`` that are read, and not the first.
+    past : bool
+        Whether it is all that was ever published, in every vintage.
+    """
+
+    series: Series
+    newest: int = 1
+    back: tuple[int, ...] = ()
+    every: bool = False
+    past: bool = False
+
+
 UNITS: Final = ("lin", "pch")
 """FRED's words for levels and for percent changes on the period before."""
 
@@ -85,7 +110,14 @@ def features(bar: str) -> tuple[Feature, ...]:
     """Return the macro features on the grid of bars of one length, ``1h``; the same ones for all lengths."""
     max_age = max(_SERVED_FOR, 2 * timeframe(bar))
     return tuple(
-        Feature(name=f"{series.id.lower()}_{name}", description=description, unit=unit, lookback=None, max_age=max_age)
+        Feature(
+            name=f"{series.id.lower()}_{name}",
+            description=description,
+            unit=unit,
+            reads=("value",),
+            lookback=None,
+            max_age=max_age,
+        )
         for series in SERIES
         for name, description, unit in (
             (
@@ -107,6 +139,29 @@ def features(bar: str) -> tuple[Feature, ...]:
             ("age_d", "days since the newest value's period was first published", "days"),
         )
     )
+
+
+def reading(name: str, units: str) -> Reading:
+    """Return what a feature reads of the numbers that were published in some units.
+
+    Parameters
+    ----------
+    name : str
+        One of the `features`.
+    units : {"lin", "pch"}
+        See `UNITS`.
+    """
+    id_, _, what = name.rpartition("_") if not name.endswith("_age_d") else (name.removesuffix("_age_d"), "", "age_d")
+    series = next(one for one in SERIES if one.id.lower() == id_)
+    if what == "surprise":
+        return Reading(series=series, past=True)
+    if what == "change":
+        return Reading(series=series, newest=1 if units == "pch" else 2)
+    if what == "yoy" and units == "pch":
+        return Reading(series=series, back=tuple(range(_A_YEAR[series.period])), every=True)
+    if what == "yoy":
+        return Reading(series=series, back=tuple(_YEAR_AGO[series.period].tolist()))
+    return Reading(series=series)
 
 
 def macro(vintages: pl.DataFrame, at: pl.Series) -> pl.DataFrame:
@@ -132,7 +187,7 @@ def macro(vintages: pl.DataFrame, at: pl.Series) -> pl.DataFrame:
         state = States.of(vintages, series).at(instants)
         name = series.id.lower()
         age = (instants - state.released_at) / _DAY_US
-        fresh = age <= _STALE_AFTER[series.period] / timedelta(days=1)
+        fresh = age <= STALE_AFTER[series.period] / timedelta(days=1)
         columns[f"{name}_{series.level}"] = np.where(fresh, state.level, np.nan)
         columns[f"{name}_change"] = np.where(fresh, state.change, np.nan)
         columns[f"{name}_surprise"] = np.where(fresh, state.surprise, np.nan)
@@ -258,7 +313,7 @@ def latest_known(vintages: pl.DataFrame, series: Series, units: str) -> Releases
         One row per distinct ``available_at``.
     """
     values = Vintages.of(vintages, series.period)
-    known = values.known(np.arange(_REACH[series.period]))
+    known = values.known(np.arange(REACH[series.period]))
     # The periods that have a number, newest first.
     order = np.argsort(np.isnan(known), axis=1, kind="stable")[:, : _AVERAGED + 2]
     numbers = np.take_along_axis(known, order, axis=1)

@@ -87,7 +87,7 @@ def maintain(root: str | Path, *, retention: timedelta | None = None, dry_run: b
     Maintained
         By table.
     """
-    for name in _folders(root):
+    for name in folders(root):
         table = delta.open(delta.join(root, name))
         if table is not None:
             kept = _retention(table) if retention is None else retention
@@ -109,7 +109,8 @@ def gather(table: DeltaTable, *, metadata: Mapping[str, str]) -> None:
         _maintained("", table, delta.KEPT, delta.strictly(metadata))
 
 
-def _folders(root: str | Path) -> list[str]:
+def folders(root: str | Path) -> list[str]:
+    """Return the names of the folders in a folder or URL, sorted; none where that does not exist."""
     try:
         found = delta.filesystem(str(root)).get_file_info(FileSelector(""))
     except TableNotFoundError:  # delta-rs' word for a folder that does not exist

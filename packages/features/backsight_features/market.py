@@ -41,16 +41,16 @@ def features(bar: str) -> tuple[Feature, ...]:
     """
     step = timeframe(bar)
 
-    def feature(name: str, description: str, unit: str, lookback: timedelta) -> Feature:
-        return Feature(name=name, description=description, unit=unit, lookback=lookback, max_age=2 * step)
+    def feature(name: str, description: str, unit: str, lookback: timedelta, *reads: str) -> Feature:
+        return Feature(name=name, description=description, unit=unit, reads=reads, lookback=lookback, max_age=2 * step)
 
     def over(hours: int, *made: Feature) -> tuple[Feature, ...]:
         return made if _window(hours, step) else ()
 
     recursive = MEMORY * step
     return (
-        feature(f"ret_log_{bar}", "ln(close / close of the slot before)", "ln ratio", step),
-        *over(24, feature("ret_log_24h", "ln(close / close 24 h before)", "ln ratio", 24 * _HOUR)),
+        feature(f"ret_log_{bar}", "ln(close / close of the slot before)", "ln ratio", step, "close"),
+        *over(24, feature("ret_log_24h", "ln(close / close 24 h before)", "ln ratio", 24 * _HOUR, "close")),
         *(
             made
             for hours in _VARIANCES
@@ -61,6 +61,7 @@ def features(bar: str) -> tuple[Feature, ...]:
                     f"ln(RV), RV = sum of squared one-bar log returns over {hours} h",
                     "ln of squared ln ratio",
                     hours * _HOUR,
+                    "close",
                 ),
             )
         ),
@@ -71,15 +72,18 @@ def features(bar: str) -> tuple[Feature, ...]:
                 "realised semivariance: sum of squared negative one-bar log returns over RV, over 24 h",
                 "share, 0 to 1",
                 24 * _HOUR,
+                "close",
             ),
             feature(
                 "parkinson_24h",
                 "sqrt(sum of ln(high / low)^2 / (4 ln 2)) over 24 h (Parkinson 1980)",
                 "ln ratio per day",
                 24 * _HOUR,
+                "high",
+                "low",
             ),
         ),
-        feature(f"range_{bar}", "ln(high / low)", "ln ratio", timedelta(0)),
+        feature(f"range_{bar}", "ln(high / low)", "ln ratio", timedelta(0), "high", "low"),
         *over(
             168,
             feature(
@@ -87,29 +91,55 @@ def features(bar: str) -> tuple[Feature, ...]:
                 "(volume - mean) / population standard deviation, both over 168 h",
                 "standard deviations",
                 168 * _HOUR,
+                "volume",
+                "quote_volume",
+                "close",
             ),
         ),
-        feature("macd_hist", "MACD(12, 26) less its 9-bar signal, over the close", "share of price", recursive),
-        feature("rsi_14", "relative strength index over 14 bars (Wilder 1978)", "0 to 100", recursive),
+        feature(
+            "macd_hist", "MACD(12, 26) less its 9-bar signal, over the close", "share of price", recursive, "close"
+        ),
+        feature("rsi_14", "relative strength index over 14 bars (Wilder 1978)", "0 to 100", recursive, "close"),
         feature(
             "boll_pctb_20",
             "(close - lower) / (upper - lower), bands at mean -+ 2 population deviations over 20 bars",
             "share of the band",
             20 * step,
+            "close",
         ),
-        feature("boll_width_20", "(upper - lower) / mean over 20 bars", "share of price", 20 * step),
-        feature("atr_14", "average true range over 14 bars (Wilder 1978), over the close", "share of price", recursive),
-        feature("adx_14", "average directional index over 14 bars (Wilder 1978)", "0 to 100", recursive),
+        feature("boll_width_20", "(upper - lower) / mean over 20 bars", "share of price", 20 * step, "close"),
+        feature(
+            "atr_14",
+            "average true range over 14 bars (Wilder 1978), over the close",
+            "share of price",
+            recursive,
+            "high",
+            "low",
+            "close",
+        ),
+        feature(
+            "adx_14",
+            "average directional index over 14 bars (Wilder 1978)",
+            "0 to 100",
+            recursive,
+            "high",
+            "low",
+            "close",
+        ),
         *(
             ()
             if step >= _DAY
             else (
-                feature("hour_sin", "sin(2 pi h / 24), h = hour of the close in UTC", "1", timedelta(0)),
-                feature("hour_cos", "cos(2 pi h / 24), h = hour of the close in UTC", "1", timedelta(0)),
+                feature("hour_sin", "sin(2 pi h / 24), h = hour of the close in UTC", "1", timedelta(0), "observed_at"),
+                feature("hour_cos", "cos(2 pi h / 24), h = hour of the close in UTC", "1", timedelta(0), "observed_at"),
             )
         ),
-        feature("dow_sin", "sin(2 pi d / 7), d = weekday of the close in UTC, Monday 0", "1", timedelta(0)),
-        feature("dow_cos", "cos(2 pi d / 7), d = weekday of the close in UTC, Monday 0", "1", timedelta(0)),
+        feature(
+            "dow_sin", "sin(2 pi d / 7), d = weekday of the close in UTC, Monday 0", "1", timedelta(0), "observed_at"
+        ),
+        feature(
+            "dow_cos", "cos(2 pi d / 7), d = weekday of the close in UTC, Monday 0", "1", timedelta(0), "observed_at"
+        ),
     )
 
 

@@ -66,6 +66,17 @@ def identified(facts: pl.LazyFrame, source: str) -> pl.LazyFrame:
     )
 
 
+def once(versions: pl.LazyFrame) -> pl.LazyFrame:
+    """Return of the `VERSIONS` of one source those that are first sights, ascending by ``available_at``."""
+    first = (
+        versions.sort("available_at", "ingested_at", "observed_at", "words_id")
+        .unique("key", keep="first", maintain_order=True)
+        .sort("available_at", "observed_at", "words_id", "key")
+    )
+    # Texts without words cannot repeat each other's.
+    return first.filter(pl.col("words_id").is_null() | pl.col("words_id").is_first_distinct())
+
+
 def first_sights(versions: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
     """Return each text once, as it was first seen.
 
@@ -80,20 +91,15 @@ def first_sights(versions: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
     Returns
     -------
     pl.LazyFrame
-        Ascending by ``known_at``: ``words_id`` (null where nothing was left to read), ``said_at``, ``known_at``;
-        and null where neither title nor body has a score: ``scored_at`` (when text and scores were known),
-        ``sentiment`` (p_positive - p_negative) and ``negative`` (whether p_negative is the largest), both of the
-        mean of title and body, as far as they are scored.
+        Ascending by ``known_at``: ``key``, ``words_id`` (null where nothing was left to read), ``said_at`` and
+        ``known_at``; and null where neither title nor body has a score: ``scored_at`` (when text and scores were
+        known), ``sentiment`` (p_positive - p_negative) and ``negative`` (whether p_negative is the largest), both of
+        the mean of title and body, as far as they are scored.
     """
-    first = (
-        versions.sort("available_at", "ingested_at", "observed_at", "words_id")
-        .unique("key", keep="first", maintain_order=True)
-        .sort("available_at", "observed_at", "words_id", "key")
-    )
-    # Texts without words cannot repeat each other's.
-    once = first.filter(pl.col("words_id").is_null() | pl.col("words_id").is_first_distinct())
+    chosen = once(versions)
     known = pl.col("available_at")
-    return once.join(_judged(once, scores), on="key", how="left", maintain_order="left").select(
+    return chosen.join(_judged(chosen, scores), on="key", how="left", maintain_order="left").select(
+        "key",
         "words_id",
         said_at=pl.min_horizontal("observed_at", known),
         known_at=known,
@@ -104,9 +110,9 @@ def first_sights(versions: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _judged(once: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+def _judged(chosen: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
     """Return when the texts of each ``key`` had been scored, and what was said of them; no row where nothing was."""
-    parts = once.select("key", *_PARTS).unpivot(_PARTS, index="key", value_name="text_id").drop_nulls("text_id")
+    parts = chosen.select("key", *_PARTS).unpivot(_PARTS, index="key", value_name="text_id").drop_nulls("text_id")
     each = (
         scores.join(parts, on="text_id", how="semi")
         .sort("available_at", "ingested_at", "p_positive", "p_negative", "p_neutral")
@@ -146,7 +152,7 @@ class Texts:
         """Return the first sights that were known or scored at an instant or later."""
         judged = self.scores.filter(pl.col("available_at") >= at).select("text_id").collect()
         lately = self._holding(self.versions.filter(pl.col("available_at") >= at), judged)
-        sights = first_sights(self._concerning(lately).lazy(), self.scores).collect()
+        sights = first_sights(self.concerning(lately).lazy(), self.scores).collect()
         return sights.filter((pl.col("known_at") >= at) | (pl.col("scored_at") >= at).fill_null(False))
 
     def changed(
@@ -163,7 +169,7 @@ class Texts:
         before : pl.LazyFrame
             The scores without them.
         """
-        own = self._concerning(self._holding(new, judged))
+        own = self.concerning(self._holding(new, judged))
         columns = own.columns
         came = new.group_by(columns).len("came")
         old = (
@@ -180,7 +186,7 @@ class Texts:
         ids = judged["text_id"].implode()
         return pl.concat([versions, self.versions.filter(pl.any_horizontal(pl.col(*_PARTS).is_in(ids)))])
 
-    def _concerning(self, touched: pl.DataFrame) -> pl.DataFrame:
+    def concerning(self, touched: pl.DataFrame) -> pl.DataFrame:
         """Return what decides which of some are first sights: of their keys, and of keys with the same words."""
         own = self.versions.join(touched, on="key", how="semi")
         repeating = self.versions.join(own, on="words_id", how="semi")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 import polars as pl
 from deltalake import DeltaTable
@@ -10,6 +11,14 @@ from deltalake import DeltaTable
 from backsight_features import changes, delta
 from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS, Table
+
+
+class Facts(Protocol):
+    """Where facts are read: a `Snapshot`, or `frames.Frames` that were never written."""
+
+    def scan(self, table: Table) -> pl.LazyFrame:
+        """Return all versions of all facts of a table, unordered."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

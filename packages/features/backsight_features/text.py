@@ -23,37 +23,43 @@ from backsight_features.feature import Feature
 from backsight_features.rolling import FloatArray, IntArray
 from backsight_features.schemas import SCORES
 from backsight_features.sights import SOURCES
-from backsight_features.snapshot import Snapshot
+from backsight_features.snapshot import Facts
 from backsight_features.spans import Span, between
 
 _HOUR_US: Final = 3_600_000_000
 _DAY: Final = timedelta(days=1)
 _SERVED_FOR: Final = timedelta(hours=6)
 
+_SEEN: Final = ("observed_at", "available_at")
+_SCORED: Final = (*_SEEN, "p_positive", "p_negative", "p_neutral")
 
 _FORMULAS: Final = (
     (
         "sent_24h",
         "mean of p_positive - p_negative, weights halving every 24 h since the text was said",
         "-1 to 1",
+        _SCORED,
     ),
-    ("count_24h", "ln(1 + texts said in the last 24 h), scored or not", "ln count"),
+    ("count_24h", "ln(1 + texts said in the last 24 h), scored or not", "ln count", _SEEN),
     (
         "disagree_24h",
         "standard deviation of p_positive - p_negative, weights as in sent_24h; two texts at least",
         "0 to 1",
+        _SCORED,
     ),
     (
         "negshare_24h",
         "share of the scored texts said in the last 24 h whose p_negative is the largest",
         "share, 0 to 1",
+        _SCORED,
     ),
     (
         "surprise",
         "mean of p_positive - p_negative with weights halving every 6 h, less its plain mean over 7 d",
         "-2 to 2",
+        _SCORED,
     ),
-    ("age_h", "hours since the last text was said; null beyond 7 d", "hours"),
+    ("age_h", "hours since the last text was said; null beyond 7 d", "hours", _SEEN),
 )
 
 
@@ -68,11 +74,12 @@ def features(bar: str) -> tuple[Feature, ...]:
             name=f"{source}_{name}",
             description=description,
             unit=unit,
+            reads=reads,
             lookback=HORIZON + bucket_length(step),
             max_age=max(_SERVED_FOR, 2 * step),
         )
         for source in SOURCES
-        for name, description, unit in _FORMULAS
+        for name, description, unit, reads in _FORMULAS
     )
 
 
@@ -110,12 +117,12 @@ class Scorer:
         return f"{self.name}@{self.revision}"
 
 
-def choose_scorer(facts: Snapshot, wanted: Scorer | None) -> Scorer | None:
+def choose_scorer(facts: Facts, wanted: Scorer | None) -> Scorer | None:
     """Return the scorer whose scores are used; None where the lake has none.
 
     Parameters
     ----------
-    facts : Snapshot
+    facts : Facts
         Holds the scores.
     wanted : Scorer or None
         None for the only one there is.

@@ -15,6 +15,13 @@ _SHIFT: Final = 32
 """Bits that number the instants in a key; the bits above number the periods."""
 
 
+def number(period: Literal["month", "day"]) -> pl.Expr:
+    """Return the number of the calendar unit in which ``observed_at`` lies, counted from 1970."""
+    start = pl.col("observed_at").dt
+    counted = start.epoch("d") if period == "day" else (start.year().cast(pl.Int64) - 1970) * 12 + start.month() - 1
+    return counted.cast(pl.Int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vintages:
     """The numbers of a series, made for asking what was known at each instant at which one came out.
@@ -51,9 +58,7 @@ class Vintages:
         period : {"month", "day"}
             Calendar unit.
         """
-        start = pl.col("observed_at").dt
-        number = start.epoch("d") if period == "day" else (start.year().cast(pl.Int64) - 1970) * 12 + start.month() - 1
-        ordered = vintages.select("available_at", "ingested_at", "value", period=number.cast(pl.Int64)).sort(
+        ordered = vintages.select("available_at", "ingested_at", "value", period=number(period)).sort(
             "period", "available_at", "ingested_at", "value"
         )
         available = ordered["available_at"].dt.epoch("us").to_numpy()

@@ -9,10 +9,10 @@ from typing import Final
 import polars as pl
 
 from backsight_features import delta
-from backsight_features.building.record import Record, metadata, records, refuse_older
+from backsight_features.building.record import Record, code_version, metadata, records, refuse_older
 from backsight_features.maintenance import gather
 from backsight_features.sights import SOURCES, VERSIONS, identified
-from backsight_features.snapshot import Snapshot
+from backsight_features.snapshot import Facts, Snapshot
 
 TABLE: Final = "texts"
 
@@ -57,7 +57,28 @@ def identities(facts: Snapshot, folder: str | Path, now: Record) -> pl.DataFrame
     return delta.settle(uri, attempt)
 
 
-def identify(facts: Snapshot) -> pl.DataFrame:
+def kept(facts: Snapshot, folder: str | Path) -> pl.DataFrame:
+    """Return the `sights.VERSIONS` of all texts of a lake: those that a build has kept, else from the texts.
+
+    Parameters
+    ----------
+    facts : Snapshot
+        The lake.
+    folder : str or Path
+        Where the feature tables are; nothing is written there.
+    """
+    handle = delta.open(delta.join(folder, TABLE))
+    before = None if handle is None else records(handle).get(TABLE)
+    if handle is None or before is None or before.code != code_version():
+        return identify(facts)
+    ids, names = facts.ids(), [table.name for table in SOURCES.values()]
+    same = before.ingested_until == facts.ingested_until and all(
+        before.lake[name] == facts.versions[name] and before.ids[name] == ids[name] for name in names
+    )
+    return delta.scan(handle).collect() if same else identify(facts)
+
+
+def identify(facts: Facts) -> pl.DataFrame:
     """Return the `sights.VERSIONS` of all texts of a lake, from the texts."""
     return _identified({source: facts.scan(table) for source, table in SOURCES.items()})
 

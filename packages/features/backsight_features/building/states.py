@@ -13,7 +13,7 @@ from backsight_features.decay import HORIZON, bucket_length
 from backsight_features.feature import Feature
 from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, SCORES, Table
 from backsight_features.sights import SOURCES, Texts
-from backsight_features.snapshot import Snapshot
+from backsight_features.snapshot import Facts
 from backsight_features.spans import ALWAYS, FOREVER, Span
 from backsight_features.text import Scorer
 
@@ -51,12 +51,12 @@ class Background:
     scorer: Scorer | None
 
     @classmethod
-    def read(cls, facts: Snapshot, scorer: Scorer | None, versions: pl.DataFrame) -> "Background":
+    def read(cls, facts: Facts, scorer: Scorer | None, versions: pl.DataFrame) -> "Background":
         """Return it from a lake.
 
         Parameters
         ----------
-        facts : Snapshot
+        facts : Facts
             The lake.
         scorer : Scorer or None
             Whose scores; None for none.
@@ -104,7 +104,7 @@ def memory(kind: Kind, bar: str) -> int:
 
 def states(
     kind: Kind,
-    facts: Snapshot,
+    facts: Facts,
     series: BarSeries,
     background: Background,
     within: Span = ALWAYS,
@@ -116,7 +116,7 @@ def states(
     ----------
     kind : {"market", "text", "macro"}
         Which table.
-    facts : Snapshot
+    facts : Facts
         The lake.
     series : BarSeries
         Whose rows.
