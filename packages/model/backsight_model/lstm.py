@@ -154,7 +154,8 @@ def train(
 @keras_warnings_hidden()
 def load(folder: Path) -> Network:
     """Return the network that `Network.save` wrote; how long it had learnt is not kept."""
-    return Network(model=keras.models.load_model(folder / "model.keras", compile=False), epochs=())
+    known = {"_loss": _loss}  # of the members, which are not compiled again and name it all the same
+    return Network(model=keras.models.load_model(folder / "model.keras", known, compile=False), epochs=())
 
 
 def batches(

@@ -1,0 +1,369 @@
+"""A look at a model in use, as cron has it: is it due, is a challenger as good, and which of them forecasts then."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from backsight_features.bars import BarSeries
+from backsight_features.clocks import parse_instant
+from backsight_features.errors import BadInput, Busy
+from backsight_features.lake import Lake
+from backsight_features.workspace import Workspace
+from filelock import FileLock, Timeout
+
+from backsight_model import bundle, challenge
+from backsight_model.arrays import FloatArray, IntArray
+from backsight_model.bundle import Bundle, Override
+from backsight_model.challenge import STRETCH
+from backsight_model.drift import Drift, look
+from backsight_model.lineage import Inherited, Refit
+from backsight_model.manifest import features_digest
+from backsight_model.policies import Decision, Policy
+from backsight_model.provenance import Provenance, provenance
+from backsight_model.splits import Fold
+from backsight_model.training import TrainingSet, collect, describe
+from backsight_model.walk import Fitted, Start, learn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backsight_features.store import Store
+
+JOURNAL: Final = "retrainings.jsonl"
+"""A line for every challenger whose case is closed; one that won and is not in it was cut off before its promotion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a look came to.
+
+    Attributes
+    ----------
+    series : str
+    policy : str
+    due : bool
+        Whether a challenger was trained, or one that an earlier run had trained was brought to its end.
+    why : str
+    drift : Drift or None
+        What was seen, where it was looked for.
+    champion : str
+        The bundle that was in use before.
+    challenger : str or None
+        The bundle that was trained.
+    refit : Refit or None
+        Its record.
+    promoted : bool
+        Whether the challenger is in use now.
+    """
+
+    series: str
+    policy: str
+    due: bool
+    why: str
+    champion: str
+    drift: Drift | None = None
+    challenger: str | None = None
+    refit: Refit | None = None
+    promoted: bool = False
+
+    @property
+    def line(self) -> str:
+        """What was done, and why, in one line."""
+        if not self.due:
+            return f"not due: {self.series}, policy {self.policy}: {self.why}; {self.champion} stays in use"
+        if self.promoted:
+            return f"promoted: {self.challenger} in the place of {self.champion} ({self.why})"
+        return f"kept: {self.champion}; {self.challenger} is not used ({self.why})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "series": self.series,
+            "policy": self.policy,
+            "due": self.due,
+            "why": self.why,
+            "drift": None if self.drift is None else self.drift.to_json(),
+            "champion": self.champion,
+            "challenger": self.challenger,
+            "comparison": None if self.refit is None else self.refit.comparison,
+            "promoted": self.promoted,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tape:
+    """All samples since the first that the champion learnt from, and what it makes of them."""
+
+    origin: Provenance
+    data: TrainingSet
+    learnt: Fold
+    new: IntArray
+    lost: dict[str, FloatArray]
+
+
+def retrain(
+    series: BarSeries,
+    policy: Policy,
+    store: "Store",
+    workspace: Workspace,
+    *,
+    override: str | None,
+    now: datetime,
+    say: "Callable[[str], None]",
+) -> Outcome:
+    """Train a challenger to the model that is in use where the policy says so, and promote it where it is not worse.
+
+    Run again at once it does nothing; cut off anywhere, it goes on from there.
+
+    Parameters
+    ----------
+    series : BarSeries
+        Whose outcomes the model forecasts.
+    policy : Policy
+    store : Store
+        Serves the windows.
+    workspace : Workspace
+        Holds lake, feature tables and bundles.
+    override : str, optional
+        Why a refit of a model without proven skill is to be used; `bundle.promote` refuses it otherwise.
+    now : datetime
+        Labels known later are not looked at.
+    say : callable
+        Is told what is being done.
+
+    Raises
+    ------
+    Missing
+        Where no model is in use.
+    BadInput
+        Where the model in use is one of other bars or features, or has no proven skill and there is no override.
+    Busy
+        Where another run is about the same symbol.
+    """
+    with _alone(workspace.models, series.symbol):
+        champion = bundle.current(workspace.models, series.symbol)
+        reason = _permission(champion, series, override, now)
+        if (cut_off := _cut_off(workspace.models, champion)) is not None:
+            name, refit = cut_off
+            return _close(workspace.models, champion, series, policy, name, refit, reason, "its run had been cut off")
+        tape = _tape(champion, series, store, workspace, now)
+        decision = _decide(champion, policy, tape, workspace.models)
+        if not decision.due:
+            return Outcome(
+                series=str(series),
+                policy=policy.name,
+                due=False,
+                why=decision.why,
+                champion=champion.name,
+                drift=decision.drift,
+            )
+        say(f"training a challenger to {champion.name}: {decision.why}")
+        folder, refit = _challenge(champion, policy, decision, tape, workspace.models, series, now)
+        return _close(
+            workspace.models, champion, series, policy, folder.name, refit, reason, decision.why, decision.drift
+        )
+
+
+def history(models: Path) -> list[dict[str, Any]]:
+    """Return the journal: every challenger whose case is closed, oldest first."""
+    path = models / JOURNAL
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+@contextmanager
+def _alone(models: Path, symbol: str) -> Iterator[None]:
+    models.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(models / f".retrain-{symbol.replace('/', '-')}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise Busy(f"another run of `backsight retrain` for {symbol} is going on; try again later") from None
+
+
+def _permission(champion: Bundle, series: BarSeries, override: str | None, now: datetime) -> Override | None:
+    """Return why a refit may be used without skill, None where it needs no reason; before anything dear is done."""
+    if champion.manifest.series != str(series):
+        raise BadInput(f"{champion.name} forecasts {champion.manifest.series}, not {series}; name that, or train")
+    if any(champion.proven.values()):
+        return None
+    if override is None:
+        raise BadInput(
+            f"{champion.name} has no proven skill, and a refit of it would have none; train again, or give a reason "
+            "with --override, which every forecast of it will repeat"
+        )
+    on_one_line = " ".join(override.split())
+    if not on_one_line:
+        raise BadInput("the reason of an override is blank; say why a model without proven skill is to be used")
+    return Override(reason=on_one_line, at=now.isoformat(timespec="seconds"))
+
+
+def _cut_off(models: Path, champion: Bundle) -> tuple[str, Refit] | None:
+    """Return the newest challenger whose comparison was made and whose case was not closed."""
+    closed = {entry["challenger"] for entry in history(models)}
+    if champion.refit is not None and champion.name not in closed:  # promoted, and cut off before that was noted
+        _note(models, champion.name, champion.refit, promoted=True)
+    waiting = {name: refit for name, refit in bundle.refits(models, champion.name).items() if name not in closed}
+    return max(waiting.items(), key=lambda item: item[1].at, default=None)
+
+
+def _close(
+    models: Path,
+    champion: Bundle,
+    series: BarSeries,
+    policy: Policy,
+    name: str,
+    refit: Refit,
+    override: Override | None,
+    why: str,
+    drift: Drift | None = None,
+) -> Outcome:
+    if refit.won:
+        bundle.promote(models, models / name, override=override)
+    _note(models, name, refit, promoted=refit.won)
+    compared = challenge.Comparison.from_json(refit.comparison).words
+    return Outcome(
+        series=str(series),
+        policy=policy.name,
+        due=True,
+        why=f"{why}; {compared}",
+        drift=drift,
+        champion=champion.name,
+        challenger=name,
+        refit=refit,
+        promoted=refit.won,
+    )
+
+
+def _note(models: Path, name: str, refit: Refit, *, promoted: bool) -> None:
+    entry = {"challenger": name, "champion": refit.champion, "at": refit.at, "why": refit.why, "promoted": promoted}
+    with (models / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write(json.dumps(entry) + "\n")
+
+
+def _tape(champion: Bundle, series: BarSeries, store: "Store", workspace: Workspace, now: datetime) -> _Tape:
+    manifest = champion.manifest
+    origin = provenance(workspace.features, Lake(workspace.lake), series)
+    data = collect(
+        store,
+        origin.facts,
+        series,
+        service=manifest.service,
+        length=manifest.length,
+        horizon=manifest.horizon,
+        first_at=parse_instant(manifest.first_at),
+    )
+    if features_digest(data.windows.features) != manifest.features_sha256:
+        raise BadInput(
+            f"{manifest.service} has other features now than {champion.name} learnt from; train again, with a proof"
+        )
+    count = int(np.searchsorted(data.at, _stamp(manifest.last_at), side="right"))
+    if count == 0:
+        raise BadInput(
+            f"no sample that {champion.name} learnt from is left in the feature tables; build them, or train"
+        )
+    label_at = data.label_at[:count]
+    until = label_at.max() if champion.refit is None else _stamp(champion.refit.learnt_until)
+    embargo = manifest.horizon * champion.timeframe
+    learnt = challenge.learnable(data.at[:count], label_at, until, embargo=embargo, window=champion.window)
+    new = challenge.unlearnt(data, learnt, _stamp(now.isoformat()))
+    lost = challenge.lost(data, champion, np.concatenate([learnt.valid, new]))
+    return _Tape(origin=origin, data=data, learnt=learnt, new=new, lost=lost)
+
+
+def _decide(champion: Bundle, policy: Policy, tape: _Tape, models: Path) -> Decision:
+    data, new = tape.data, tape.new
+    made = [*bundle.refits(models, champion.name).values(), *([champion.refit] if champion.refit else [])]
+    trained = [_stamp(refit.at) for refit in made]
+    fresh = int((data.label_at[new] > max(trained)).sum()) if trained else len(new)
+    return policy.decide(
+        len(new),
+        since_last=fresh,
+        horizon=data.horizon,
+        look=partial(
+            look,
+            data.at,
+            data.windows.rows[data.windows.index[:, -1]],
+            tape.lost,
+            features=data.windows.features,
+            train=tape.learnt.train,
+            tail=tape.learnt.valid,
+            since=new,
+            horizon=data.horizon,
+        ),
+    )
+
+
+def _challenge(
+    champion: Bundle,
+    policy: Policy,
+    decision: Decision,
+    tape: _Tape,
+    models: Path,
+    series: BarSeries,
+    now: datetime,
+) -> tuple[Path, Refit]:
+    """Train a challenger, compare it with the champion, and write both down in its bundle."""
+    data, manifest, before = tape.data, champion.manifest, champion.refit
+    stretch = tape.new[-STRETCH:]
+    until = data.at[stretch[0]]
+    embargo = manifest.horizon * champion.timeframe
+    part = challenge.learnable(data.at, data.label_at, until, embargo=embargo, window=champion.window)
+    number = 1 if before is None else before.number + 1
+    fitted = learn(
+        data,
+        part,
+        settings=champion.settings,
+        seed=1000 * manifest.seed + number,
+        warm=_start(models, champion) if policy.warm else None,
+    )
+    seen = challenge.compare(data, stretch, tape.lost, challenge.lost(data, fitted, stretch))
+    refit = Refit(
+        champion=champion.name,
+        number=number,
+        warm=policy.warm,
+        policy=policy.name,
+        why=decision.why,
+        at=now.isoformat(),
+        learnt_until=f"{until}+00:00",
+        comparison=seen.to_json(),
+        won=seen.won,
+        proven_by=champion.name if before is None else before.proven_by,
+        proven_until=manifest.last_at if before is None else before.proven_until,
+    )
+    return _written(champion, fitted, refit, tape, part, models, series), refit
+
+
+def _start(models: Path, champion: Bundle) -> Start:
+    from backsight_model.lstm import load  # takes seconds, and a look that finds nothing due does not need it
+
+    return Start(scaler=champion.scaler, network=load(models / champion.name))
+
+
+def _written(
+    champion: Bundle, fitted: Fitted, refit: Refit, tape: _Tape, part: Fold, models: Path, series: BarSeries
+) -> Path:
+    manifest = champion.manifest
+    learnt_from = tape.data.first(int(part.train[-1]) + 1)
+    return bundle.write(
+        models,
+        fitted,
+        manifest=describe(
+            learnt_from, tape.origin, series, service=manifest.service, length=manifest.length, seed=manifest.seed
+        ),
+        settings=champion.settings,
+        timeframe=champion.timeframe,
+        verdict=Inherited(proven=champion.proven, word=champion.word, sentences=champion.verdict),
+        window=champion.window,
+        refit=refit,
+    )
+
+
+def _stamp(instant: str) -> np.datetime64:
+    """Return an ISO instant, which has a zone, as numpy has it."""
+    return np.datetime64(parse_instant(instant).replace(tzinfo=None), "us")
