@@ -35,8 +35,14 @@ def make_bars(seed: int, hours: int, drift: float, turbulence: float) -> tuple[p
     known = np.concatenate([[0.0], sentiment[:-1]])
     deviation = 0.006 * np.exp(0.5 * slow(rng, hours, 96) + turbulence * known)
     moves = deviation * (rng.standard_normal(hours) + drift * known)
+    nothing = {f"nothing_{half}h": slow(rng, hours, half) for half in (3, 10, 30, 100)}
+    return facts_of(moves, {**nothing, "sentiment_24h": sentiment + 0.2 * rng.standard_normal(hours)})
+
+
+def facts_of(moves: np.ndarray, features: dict[str, np.ndarray]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return hourly bars of given log returns and their feature states: what every baseline reads, and `features`."""
     sums, squares = np.concatenate([[0.0], np.cumsum(moves)]), np.concatenate([[0.0], np.cumsum(moves**2)])
-    close_at = START + np.arange(1, hours + 1) * np.timedelta64(1, "h")
+    close_at = START + np.arange(1, len(moves) + 1) * np.timedelta64(1, "h")
     clocks = {
         "observed_at": pl.Series(close_at).dt.replace_time_zone("UTC"),
         "available_at": pl.Series(close_at + DELAY).dt.replace_time_zone("UTC"),
@@ -45,10 +51,9 @@ def make_bars(seed: int, hours: int, drift: float, turbulence: float) -> tuple[p
         "ret_log_1h": moves,
         "ret_log_24h": total_over(sums, 24),
         **{f"log_rv_{span}h": np.log(total_over(squares, span)) for span in (24, 120, 528)},
-        **{f"nothing_{half}h": slow(rng, hours, half) for half in (3, 10, 30, 100)},
-        "sentiment_24h": sentiment + 0.2 * rng.standard_normal(hours),
+        **features,
     }
-    states = pl.DataFrame({"symbol": ["BTC-USD"] * hours, **clocks, **values})
+    states = pl.DataFrame({"symbol": ["BTC-USD"] * len(moves), **clocks, **values})
     bars = pl.DataFrame({**clocks, "close": 20_000.0 * np.exp(sums[1:])})
     return bars, states.with_columns(pl.col(list(values)).cast(pl.Float32).fill_nan(None))
 
@@ -72,6 +77,17 @@ def world() -> Callable[..., TrainingSet]:
         horizon: int = 24,
     ) -> TrainingSet:
         bars, states = make_bars(seed, hours, drift, turbulence)
+        return label(make_windows(states, length), bars, horizon=horizon)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_of() -> Callable[..., TrainingSet]:
+    """Return a function that makes a labelled training set of given log returns and features, by name."""
+
+    def make(moves: np.ndarray, features: dict[str, np.ndarray], *, length: int = 24, horizon: int = 24) -> TrainingSet:
+        bars, states = facts_of(moves, features)
         return label(make_windows(states, length), bars, horizon=horizon)
 
     return make
