@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from backsight_model.forecast_log import ForecastLog
 from backsight_model.serving import metrics, problems
@@ -127,7 +127,7 @@ def application(serving: Serving, *, keys: Keys, online: str | None) -> Entrance
     )
     _add_routes(app, answers)
     _add_errors(app)
-    return Entrance(app, keys, RateLimit(per_second=serving.per_second, burst=2 * serving.per_second))
+    return Entrance(app, answers, keys, RateLimit(per_second=serving.per_second, burst=2 * serving.per_second))
 
 
 def _add_routes(app: FastAPI, answers: Answers) -> None:
@@ -138,7 +138,7 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         document = answers.forecast(symbol) if answers.well else await run_in_threadpool(answers.forecast, symbol)
         return Response(text(document), media_type=_JSON)
 
-    @app.post("/v1/forecasts", responses=_GUARDED | {413: _PROBLEM})
+    @app.post("/v1/forecasts", responses=_GUARDED | {400: _PROBLEM, 413: _PROBLEM})
     def forecasts(wanted: Symbols) -> Response:
         """Return a forecast, or the problem, for each of up to 500 symbols."""
         made = answers.forecasts(wanted.symbols)
@@ -169,7 +169,7 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
             return problems.response(problems.problem(503, "NotReady", detail, "/ready"))
         return Response(text({"status": "ready", "symbols": sorted(in_use)}), media_type=_JSON)
 
-    @app.get("/metrics", responses={401: _PROBLEM, 429: _PROBLEM})
+    @app.get("/metrics", responses={401: _PROBLEM, 429: _PROBLEM}, response_class=PlainTextResponse)
     def measured() -> Response:
         """Return what Prometheus reads."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backsight_model.serving import metrics, problems
+from backsight_model.serving.answers import Answers
 from backsight_model.serving.keys import Keys, RateLimit
 
 OPEN: Final = frozenset({"/health", "/ready"})
@@ -25,7 +26,9 @@ class Entrance:
     Parameters
     ----------
     app : ASGIApp
-        What answers.
+        What is behind them.
+    answers : Answers
+        What it answers from.
     keys : Keys
         Who may ask; anybody where there are none.
     limit : RateLimit
@@ -33,6 +36,7 @@ class Entrance:
     """
 
     app: ASGIApp
+    answers: Answers
     keys: Keys
     limit: RateLimit
 
