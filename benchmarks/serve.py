@@ -2,9 +2,9 @@
 
     python benchmarks/serve.py [--seconds 5] [--rounds 3]
 
-One worker each, a redis-server, windows of 168 x 40 and one bundle. wrk (Debian: apt-get install wrk) asks one server at
-a time; they take turns, and the best round of each counts. The Feast service reads 40 array features, scales them as the
-bundle says and runs the same ONNX file; it checks no age, keeps no log and asks for no key.
+One worker each, a redis-server, windows of 168 x 40 and one bundle. wrk (Debian: apt-get install wrk) asks one server
+at a time; they take turns, and the best round of each counts. The Feast service reads 40 array features, scales them as
+the bundle says and runs the same ONNX file; it checks no age, keeps no log and asks for no key.
 """
 
 import argparse
