@@ -34,7 +34,7 @@ class Finding:
         What would be right, in one sentence.
     severity : "error" or "warning"
     rows : int
-        How many rows or facts one has to look at to see it. Findings are told in this order: the smallest example first.
+        How many rows or facts one has to look at to see it. The smallest example is told first.
     """
 
     check: str

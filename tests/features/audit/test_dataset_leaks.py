@@ -1,0 +1,80 @@
+"""The mutation score: leaks that people make are convicted by name, and clean tables never."""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from backsight_features.audit import Audit
+from backsight_features.audit.baselines import Claim
+from backsight_features.audit.dataset import CHECKS, audit_dataset
+from backsight_features.audit.table import Roles
+
+
+def beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+worlds, leaks = beside("dataset_worlds"), beside("dataset_leaks")
+LEAST_LEAKS, LEAST_CONTROLS, LEAST_CONVICTED = 60, 20, 0.95
+SEEDS = range(1, 21)
+
+
+def audited(world: Any) -> Audit:
+    return audit_dataset(world.frame, Roles(**world.roles), claims=[Claim.parse(one) for one in world.claims])
+
+
+def convicts(found: Audit, leak: Any) -> bool:
+    """Return whether a leak is convicted by the right name, with an instant and a datum."""
+    return any(
+        one.check == leak.check and one.name == leak.about and one.severity == "error" and one.datum and one.instant
+        for one in found.findings
+    )
+
+
+@pytest.fixture(scope="module")
+def market() -> Any:
+    """With few honest columns, as all but the leak are the same in each audit."""
+    world = worlds.market(0)
+    return replace(world, frame=world.frame.drop("ret_1_lag_3", "vol_24", "z_120", "macro", "mood_mean_24"))
+
+
+def test_leaks_are_convicted_by_name(market: Any) -> None:
+    escaped = [name for name, leak in leaks.LEAKS.items() if not convicts(audited(leak.make(market)), leak)]
+    assert len(leaks.LEAKS) >= LEAST_LEAKS
+    assert 1 - len(escaped) / len(leaks.LEAKS) >= LEAST_CONVICTED, escaped
+    assert {leak.check for leak in leaks.LEAKS.values()} == set(CHECKS), "every check has leaks of its own"
+
+
+@pytest.mark.parametrize("name", worlds.CONTROLS)
+def test_clean_tables_are_not_convicted(name: str) -> None:
+    found = audited(worlds.CONTROLS[name](0))
+    assert found.findings == (), found.text()
+    assert found.exit_code == 0
+
+
+def test_there_are_enough_clean_tables() -> None:
+    assert len(worlds.CONTROLS) >= LEAST_CONTROLS
+
+
+@pytest.mark.prove
+def test_other_seeds() -> None:
+    convicted = made = 0
+    for seed in SEEDS:
+        market = worlds.market(seed)
+        for leak in leaks.LEAKS.values():
+            convicted, made = convicted + convicts(audited(leak.make(market)), leak), made + 1
+        for name, control in worlds.CONTROLS.items():
+            found = audited(control(seed))
+            assert not found.errors, f"{name}, seed {seed}: {found.text()}"
+    print(f"{convicted} of {made} leaks convicted by name, none of {len(SEEDS) * len(worlds.CONTROLS)} clean tables")
+    assert convicted / made >= LEAST_CONVICTED
