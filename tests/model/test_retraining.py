@@ -20,7 +20,8 @@ from backsight_features.schemas import BARS
 from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace
 from backsight_model import bundle, retraining
-from backsight_model.lineage import Inherited
+from backsight_model.challenge import Comparison
+from backsight_model.lineage import Inherited, Refit
 from backsight_model.policies import Policy
 from backsight_model.provenance import provenance
 from backsight_model.retraining import Outcome, retrain
@@ -72,22 +73,30 @@ class Home:
 
 def champion(home: Home, *, skill: bool = True, window: timedelta | None = None) -> str:
     """Put a bundle that learnt from the first part of the bars into use; return its name."""
+    kept = home.workspace.root / f"kept-{skill}-{window}"
+    if not kept.exists():
+        written(home, kept, skill=skill, window=window)
+    (folder,) = (path for path in kept.iterdir() if path.is_dir())
+    shutil.copytree(folder, home.models / folder.name)
+    override = None if skill else bundle.Override(reason="to try", at="then")
+    return bundle.promote(home.models, home.models / folder.name, override=override).name
+
+
+def written(
+    home: Home, models: Path, *, skill: bool, window: timedelta | None = None, refit: Refit | None = None
+) -> Path:
     origin = provenance(home.workspace.features, Lake(home.workspace.lake), SERIES)
-    folder = bundle.write(
-        home.models,
+    word = "skill" if skill else "no skill"
+    return bundle.write(
+        models,
         home.fitted,
         manifest=describe(home.learnt, origin, SERIES, service=SERVICE, length=LENGTH, seed=1),
         settings=TINY,
         timeframe=timedelta(hours=1),
-        verdict=Inherited(
-            proven={"volatility": skill, "direction": False},
-            word="skill" if skill else "no skill",
-            sentences=("Verdict.",),
-        ),
+        verdict=Inherited(proven={"volatility": skill, "direction": False}, word=word, sentences=("Verdict.",)),
         window=window,
+        refit=refit,
     )
-    bundle.promote(home.models, folder, override=None if skill else bundle.Override(reason="to try", at="then"))
-    return folder.name
 
 
 @pytest.fixture(scope="module")
@@ -240,11 +249,25 @@ def test_without_skill_a_reason_is_needed(home: Home) -> None:
         home.retrain("every:400")
     with pytest.raises(BadInput, match="reason of an override is blank"):
         home.retrain("every:400", override=" ")
+    compared = Comparison(
+        first=np.datetime64("2023-02-01T00:00", "us"),
+        last=np.datetime64("2023-02-09T00:00", "us"),
+        samples=200,
+        champion={"volatility": 0.5},
+        challenger={"volatility": 0.4},
+    )
+    refit = Refit(
+        champion=name, number=1, warm=True, policy="drift", why="", at=NOW.isoformat(), learnt_until=NOW.isoformat(),
+        comparison=compared.to_json(), won=True, proven_by=name, proven_until="",
+    )  # fmt: skip
+    waiting = written(home, home.models, skill=False, refit=refit).name
     outcome = home.retrain("every:400", override="to try\n it")
     assert outcome.promoted, outcome.line
     made = bundle.current(home.models, "BTC-USD")
+    assert made.name == waiting != name
     assert made.override == bundle.Override(reason="to try it", at=NOW.isoformat())
     assert made.word == "no skill"
+    assert "volatility 0.4000 against 0.5000 (mean -20.00 %)" in outcome.line
 
 
 def test_what_is_not_in_use_cannot_be_trained_again(home: Home) -> None:
@@ -304,12 +327,14 @@ def test_the_verb_simulates_and_changes_nothing(home: Home, tmp_path: Path) -> N
         str(SERIES),
         "--simulate",
     ]
+    (tmp_path / "tiny.toml").write_text("members = 1\nepochs = 1\nunits = 2\nprojection = 2\n")
     options = ["--service", SERVICE, "--length", "4", "--policy", "every:9999", "--out", str(tmp_path)]
+    options += ["--settings", str(tmp_path / "tiny.toml")]
     done = CliRunner().invoke(cli, [*arguments, *options], catch_exceptions=False)
     lines = done.stdout.splitlines()
     assert lines[0].split()[:4] == ["policy", "trained", "used", "seconds"]
     assert [line.split()[0] for line in lines[1:3]] == ["never", "every:9999"]
     assert "No policy loses measurably less than never training again." in lines
     assert lines[-1] == f"report: {tmp_path / 'retraining.html'}"
-    assert json.loads((tmp_path / "retraining.json").read_text())["instants"] > 96
+    assert json.loads((tmp_path / "retraining.json").read_text())["settings"]["units"] == 2
     assert files(home.models) == before

@@ -37,6 +37,12 @@ _TENTHS = 10
 @click.option("--since", metavar="INSTANT", help="First sample of the simulation.")
 @click.option("--until", metavar="INSTANT", help="Last sample of the simulation.")
 @click.option("--rolling", metavar="SPAN", help="Simulated fits learn from the last 180d, 52w only.")
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Network and preprocessing of the simulation, TOML.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the simulation.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the simulation's report.")
 @JSON
@@ -54,6 +60,7 @@ def retrain(
     since: str | None,
     until: str | None,
     rolling: str | None,
+    settings_file: Path | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -83,6 +90,7 @@ def retrain(
             since=since,
             until=until,
             rolling=rolling,
+            settings_file=settings_file,
             seed=seed,
             out=out,
             as_json=as_json,
@@ -108,9 +116,11 @@ def retrain(
 
 def _refuse_idle(context: click.Context) -> None:
     """Raise where an option was given that only a simulation reads: the rest is as the model in use was trained."""
-    for name in ("service", "horizon", "length", "since", "until", "rolling", "seed", "out"):
+    for name in ("service", "horizon", "length", "since", "until", "rolling", "settings_file", "seed", "out"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise BadInput(f"--{name} is for --simulate; a refit is as the model in use was trained")
+            raise BadInput(
+                f"--{name.removesuffix('_file')} is for --simulate; a refit is as the model in use was trained"
+            )
 
 
 def _simulate(
@@ -125,6 +135,7 @@ def _simulate(
     since: str | None,
     until: str | None,
     rolling: str | None,
+    settings_file: Path | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -137,11 +148,13 @@ def _simulate(
     from backsight_model import simulation_report
     from backsight_model.policies import Policy
     from backsight_model.provenance import provenance
-    from backsight_model.settings import Settings
+    from backsight_model.settings import Settings, read
     from backsight_model.simulation import simulate
     from backsight_model.target import bars_ahead
     from backsight_model.training import collect, describe
+    from backsight_model.treatments import refuse_idle
 
+    settings = Settings() if settings_file is None else read(settings_file)
     rules = [Policy.parse(policy) for policy in policies]
     series, ahead = BarSeries.parse(bars), timeframe(horizon)
     with progress(steps=_TENTHS * (len(rules) + 1)) as say:
@@ -156,10 +169,11 @@ def _simulate(
             first_at=parse_instant(since) if since else None,
             last_at=parse_instant(until) if until else None,
         )
+        refuse_idle(settings.treatments, data.windows.features)
         found = simulate(
             data,
             rules,
-            settings=Settings(),
+            settings=settings,
             embargo=ahead,
             seed=seed,
             window=timeframe(rolling) if rolling else None,
@@ -167,9 +181,9 @@ def _simulate(
         )
     manifest = describe(data, origin, series, service=service, length=length, seed=seed)
     folder = out or workspace.reports / f"retraining-{manifest.sha256[:12]}"
-    html, report = simulation_report.write(found, manifest, Settings(), folder)
+    html, report = simulation_report.write(found, manifest, settings, folder)
     if as_json:
-        document = simulation_report.summary(found, manifest, Settings())
+        document = simulation_report.summary(found, manifest, settings)
         click.echo(json.dumps(document | {"report_html": str(html), "report_json": str(report)}))
         return
     for line in _table(found):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -58,8 +58,6 @@ class Outcome:
         The bundle that was trained.
     refit : Refit or None
         Its record.
-    promoted : bool
-        Whether the challenger is in use now.
     """
 
     series: str
@@ -70,7 +68,11 @@ class Outcome:
     drift: Drift | None = None
     challenger: str | None = None
     refit: Refit | None = None
-    promoted: bool = False
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the challenger is in use now."""
+        return self.refit is not None and self.refit.won
 
     @property
     def line(self) -> str:
@@ -94,6 +96,36 @@ class Outcome:
             "comparison": None if self.refit is None else self.refit.comparison,
             "promoted": self.promoted,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A champion, and the terms on which it can be replaced."""
+
+    champion: Bundle
+    models: Path
+    series: BarSeries
+    policy: Policy
+    override: Override | None
+    now: datetime
+
+    @property
+    def embargo(self) -> timedelta:
+        return self.champion.horizon * self.champion.timeframe
+
+    def outcome(
+        self, why: str, drift: Drift | None, challenger: str | None = None, refit: Refit | None = None
+    ) -> Outcome:
+        return Outcome(
+            series=str(self.series),
+            policy=self.policy.name,
+            due=refit is not None,
+            why=why,
+            champion=self.champion.name,
+            drift=drift,
+            challenger=challenger,
+            refit=refit,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,28 +178,19 @@ def retrain(
     Busy
         Where another run is about the same symbol.
     """
-    with _alone(workspace.models, series.symbol):
-        champion = bundle.current(workspace.models, series.symbol)
-        reason = _permission(champion, series, override, now)
-        if (cut_off := _cut_off(workspace.models, champion)) is not None:
-            name, refit = cut_off
-            return _close(workspace.models, champion, series, policy, name, refit, reason, "its run had been cut off")
-        tape = _tape(champion, series, store, workspace, now)
-        decision = _decide(champion, policy, tape, workspace.models)
+    models = workspace.models
+    with _alone(models, series.symbol):
+        champion = bundle.current(models, series.symbol)
+        permission = _permission(champion, series, override, now)
+        case = _Case(champion=champion, models=models, series=series, policy=policy, override=permission, now=now)
+        if (cut_off := _cut_off(case)) is not None:
+            return _close(case, *cut_off, "its run had been cut off")
+        tape = _tape(case, store, workspace)
+        decision = _decide(case, tape)
         if not decision.due:
-            return Outcome(
-                series=str(series),
-                policy=policy.name,
-                due=False,
-                why=decision.why,
-                champion=champion.name,
-                drift=decision.drift,
-            )
+            return case.outcome(decision.why, decision.drift)
         say(f"training a challenger to {champion.name}: {decision.why}")
-        folder, refit = _challenge(champion, policy, decision, tape, workspace.models, series, now)
-        return _close(
-            workspace.models, champion, series, policy, folder.name, refit, reason, decision.why, decision.drift
-        )
+        return _close(case, *_challenge(case, decision, tape), decision.why, decision.drift)
 
 
 def history(models: Path) -> list[dict[str, Any]]:
@@ -203,56 +226,36 @@ def _permission(champion: Bundle, series: BarSeries, override: str | None, now: 
     return Override(reason=on_one_line, at=now.isoformat(timespec="seconds"))
 
 
-def _cut_off(models: Path, champion: Bundle) -> tuple[str, Refit] | None:
+def _cut_off(case: _Case) -> tuple[str, Refit] | None:
     """Return the newest challenger whose comparison was made and whose case was not closed."""
-    closed = {entry["challenger"] for entry in history(models)}
+    champion, closed = case.champion, {entry["challenger"] for entry in history(case.models)}
     if champion.refit is not None and champion.name not in closed:  # promoted, and cut off before that was noted
-        _note(models, champion.name, champion.refit, promoted=True)
-    waiting = {name: refit for name, refit in bundle.refits(models, champion.name).items() if name not in closed}
+        _note(case.models, champion.name, champion.refit)
+    waiting = {name: refit for name, refit in bundle.refits(case.models, champion.name).items() if name not in closed}
     return max(waiting.items(), key=lambda item: item[1].at, default=None)
 
 
-def _close(
-    models: Path,
-    champion: Bundle,
-    series: BarSeries,
-    policy: Policy,
-    name: str,
-    refit: Refit,
-    override: Override | None,
-    why: str,
-    drift: Drift | None = None,
-) -> Outcome:
+def _close(case: _Case, challenger: str, refit: Refit, why: str, drift: Drift | None = None) -> Outcome:
     if refit.won:
-        bundle.promote(models, models / name, override=override)
-    _note(models, name, refit, promoted=refit.won)
+        bundle.promote(case.models, case.models / challenger, override=case.override)
+    _note(case.models, challenger, refit)
     compared = challenge.Comparison.from_json(refit.comparison).words
-    return Outcome(
-        series=str(series),
-        policy=policy.name,
-        due=True,
-        why=f"{why}; {compared}",
-        drift=drift,
-        champion=champion.name,
-        challenger=name,
-        refit=refit,
-        promoted=refit.won,
-    )
+    return case.outcome(f"{why}; {compared}", drift, challenger, refit)
 
 
-def _note(models: Path, name: str, refit: Refit, *, promoted: bool) -> None:
-    entry = {"challenger": name, "champion": refit.champion, "at": refit.at, "why": refit.why, "promoted": promoted}
+def _note(models: Path, challenger: str, refit: Refit) -> None:
+    entry = {"at": refit.at, "champion": refit.champion, "challenger": challenger, "why": refit.why, "won": refit.won}
     with (models / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps(entry) + "\n")
 
 
-def _tape(champion: Bundle, series: BarSeries, store: "Store", workspace: Workspace, now: datetime) -> _Tape:
-    manifest = champion.manifest
-    origin = provenance(workspace.features, Lake(workspace.lake), series)
+def _tape(case: _Case, store: "Store", workspace: Workspace) -> _Tape:
+    champion, manifest = case.champion, case.champion.manifest
+    origin = provenance(workspace.features, Lake(workspace.lake), case.series)
     data = collect(
         store,
         origin.facts,
-        series,
+        case.series,
         service=manifest.service,
         length=manifest.length,
         horizon=manifest.horizon,
@@ -269,19 +272,18 @@ def _tape(champion: Bundle, series: BarSeries, store: "Store", workspace: Worksp
         )
     label_at = data.label_at[:count]
     until = label_at.max() if champion.refit is None else _stamp(champion.refit.learnt_until)
-    embargo = manifest.horizon * champion.timeframe
-    learnt = challenge.learnable(data.at[:count], label_at, until, embargo=embargo, window=champion.window)
-    new = challenge.unlearnt(data, learnt, _stamp(now.isoformat()))
+    learnt = challenge.learnable(data.at[:count], label_at, until, embargo=case.embargo, window=champion.window)
+    new = challenge.unlearnt(data, learnt, _stamp(case.now.isoformat()))
     lost = challenge.lost(data, champion, np.concatenate([learnt.valid, new]))
     return _Tape(origin=origin, data=data, learnt=learnt, new=new, lost=lost)
 
 
-def _decide(champion: Bundle, policy: Policy, tape: _Tape, models: Path) -> Decision:
-    data, new = tape.data, tape.new
-    made = [*bundle.refits(models, champion.name).values(), *([champion.refit] if champion.refit else [])]
+def _decide(case: _Case, tape: _Tape) -> Decision:
+    data, new, champion = tape.data, tape.new, case.champion
+    made = [*bundle.refits(case.models, champion.name).values(), *([champion.refit] if champion.refit else [])]
     trained = [_stamp(refit.at) for refit in made]
     fresh = int((data.label_at[new] > max(trained)).sum()) if trained else len(new)
-    return policy.decide(
+    return case.policy.decide(
         len(new),
         since_last=fresh,
         horizon=data.horizon,
@@ -299,62 +301,52 @@ def _decide(champion: Bundle, policy: Policy, tape: _Tape, models: Path) -> Deci
     )
 
 
-def _challenge(
-    champion: Bundle,
-    policy: Policy,
-    decision: Decision,
-    tape: _Tape,
-    models: Path,
-    series: BarSeries,
-    now: datetime,
-) -> tuple[Path, Refit]:
+def _challenge(case: _Case, decision: Decision, tape: _Tape) -> tuple[str, Refit]:
     """Train a challenger, compare it with the champion, and write both down in its bundle."""
-    data, manifest, before = tape.data, champion.manifest, champion.refit
+    champion, data, before = case.champion, tape.data, case.champion.refit
     stretch = tape.new[-STRETCH:]
     until = data.at[stretch[0]]
-    embargo = manifest.horizon * champion.timeframe
-    part = challenge.learnable(data.at, data.label_at, until, embargo=embargo, window=champion.window)
+    part = challenge.learnable(data.at, data.label_at, until, embargo=case.embargo, window=champion.window)
     number = 1 if before is None else before.number + 1
     fitted = learn(
         data,
         part,
         settings=champion.settings,
-        seed=1000 * manifest.seed + number,
-        warm=_start(models, champion) if policy.warm else None,
+        seed=1000 * champion.manifest.seed + number,
+        warm=_start(case) if case.policy.warm else None,
     )
     seen = challenge.compare(data, stretch, tape.lost, challenge.lost(data, fitted, stretch))
     refit = Refit(
         champion=champion.name,
         number=number,
-        warm=policy.warm,
-        policy=policy.name,
+        warm=case.policy.warm,
+        policy=case.policy.name,
         why=decision.why,
-        at=now.isoformat(),
+        at=case.now.isoformat(),
         learnt_until=f"{until}+00:00",
         comparison=seen.to_json(),
         won=seen.won,
         proven_by=champion.name if before is None else before.proven_by,
-        proven_until=manifest.last_at if before is None else before.proven_until,
+        proven_until=champion.manifest.last_at if before is None else before.proven_until,
     )
-    return _written(champion, fitted, refit, tape, part, models, series), refit
+    return _written(case, tape, fitted, refit, samples=int(part.train[-1]) + 1), refit
 
 
-def _start(models: Path, champion: Bundle) -> Start:
+def _start(case: _Case) -> Start:
     from backsight_model.lstm import load  # takes seconds, and a look that finds nothing due does not need it
 
-    return Start(scaler=champion.scaler, network=load(models / champion.name))
+    return Start(scaler=case.champion.scaler, network=load(case.models / case.champion.name))
 
 
-def _written(
-    champion: Bundle, fitted: Fitted, refit: Refit, tape: _Tape, part: Fold, models: Path, series: BarSeries
-) -> Path:
-    manifest = champion.manifest
-    learnt_from = tape.data.first(int(part.train[-1]) + 1)
-    return bundle.write(
-        models,
+def _written(case: _Case, tape: _Tape, fitted: Fitted, refit: Refit, *, samples: int) -> str:
+    """Write the challenger, which learnt from the first so many samples, and return its name."""
+    champion, known = case.champion, case.champion.manifest
+    learnt_from = tape.data.first(samples)
+    folder = bundle.write(
+        case.models,
         fitted,
         manifest=describe(
-            learnt_from, tape.origin, series, service=manifest.service, length=manifest.length, seed=manifest.seed
+            learnt_from, tape.origin, case.series, service=known.service, length=known.length, seed=known.seed
         ),
         settings=champion.settings,
         timeframe=champion.timeframe,
@@ -362,6 +354,7 @@ def _written(
         window=champion.window,
         refit=refit,
     )
+    return folder.name
 
 
 def _stamp(instant: str) -> np.datetime64:
