@@ -17,12 +17,9 @@ from backsight_model.walk import MODEL
 
 World = Callable[..., TrainingSet]
 DAY = timedelta(hours=24)
-BUNDLE: Any = SimpleNamespace(
-    name="forecast_1h-1",
-    service="forecast_1h",
-    settings=Settings(members=1, epochs=1),
-    manifest=SimpleNamespace(seed=3),
-)
+SMALL = Settings(members=1, epochs=1)
+SEED = SimpleNamespace(seed=3)
+BUNDLE: Any = SimpleNamespace(name="forecast_1h-1", service="forecast_1h", settings=SMALL, manifest=SEED)
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def _collapses(bundle: Bundle, plain: _Try, far: _Try) -> Iterator[Finding]:
                 "embargo",
                 target,
                 datum=f"gain of {plain.said(target)}, and of {far.said(target)} with the longer embargo",
-                said=f"Less than half of the gain in {target} is left where training ends {LONGER_EMBARGO} horizons before.",
+                said=f"More than half of the gain in {target} goes if training ends {LONGER_EMBARGO} horizons before.",
                 right="a gain that does not live on what lies right before the test",
             )
 
