@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -340,14 +341,21 @@ def test_the_same_a_thousand_times(world: Callable) -> None:
     assert sum(agree(world, seed, 250) for seed in (1, 2, 3, 4)) >= 700
 
 
-@pytest.fixture
-def home(tmp_path: Path, world: Callable) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, world: Callable) -> Path:
     """Return a home with features."""
-    lake = Lake(tmp_path / "lake")
+    root = tmp_path_factory.mktemp("made")
+    lake = Lake(root / "lake")
     for name, frame in world(0, hours=200).items():
         lake.append(FACTS[name], frame.drop("ingested_at"), now=NOW)
-    build(Snapshot.take(lake), tmp_path / "features", [BarSeries.parse("v:BTC-USD:1h")])
-    return tmp_path
+    build(Snapshot.take(lake), root / "features", [BarSeries.parse("v:BTC-USD:1h")])
+    return root
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    """Return a copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "home"))
 
 
 def told(home: Path, name: str, at: datetime) -> tuple[Stored, Why]:
