@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
-from backsight_model.settings import Settings
+from backsight_model.settings import read
 from backsight_model.splits import walk_forward
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import Losses, Verdict, decide, losses
@@ -16,7 +17,7 @@ START = np.datetime64("2023-01-01T00:00:00", "us")
 HOURS, WARM_UP, MEMORY = 24_800, 600, 12
 LEARNT = 0.7
 """Share of the hours that is learnt from: 17,000."""
-SETTINGS = Settings(stride=1, learning_rate=5e-3, epochs=20, patience=6)
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "next-bar.toml"
 WEAK, STRONG = 0.47, 0.72
 """Largest log odds of the next sign: Bayes is right 56.4 % and 59.7 % of the time."""
 
@@ -59,7 +60,7 @@ def planted(seed: int, strength: float, made_of: Callable[..., TrainingSet], *, 
 
 def walked(data: TrainingSet) -> Walk:
     parts = walk_forward(data.at, data.label_at, folds=1, embargo=timedelta(hours=1), first=LEARNT)
-    return over(data, parts, settings=SETTINGS, seed=1, done=lambda fold: None)
+    return over(data, parts, settings=read(EXAMPLE), seed=1, done=lambda fold: None)
 
 
 def judged(data: TrainingSet, made: Walk, lost: Losses) -> Verdict:

@@ -10,17 +10,18 @@ from backsight_model import treatments
 from backsight_model.settings import Settings, read
 from backsight_model.treatments import DECLARED, Treatment
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "settings.toml"
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 
-def test_the_example_states_what_it_says() -> None:
-    stated = read(EXAMPLE)
+def test_the_examples_state_what_they_say() -> None:
+    stated = read(EXAMPLES / "settings.toml")
     assert (stated.layers, stated.attention, stated.instance_norm, stated.members) == (2, True, True, 3)
     assert stated.units == Settings().units, "what is left out is as usual"
     assert treatments.of("news_count_24h", stated.treatments) == Treatment(kind="rank", mask=True)
     assert treatments.of("cpiaucsl_age_d", stated.treatments) == Treatment(kind="log", tail=0.0)
     assert treatments.of("ret_log_1h", stated.treatments) == Treatment()
     assert json.loads(json.dumps(asdict(stated)))["treatments"][0][1]["kind"] == "rank", "a bundle can hold it"
+    assert read(EXAMPLES / "next-bar.toml") == Settings(stride=1, learning_rate=5e-3, epochs=20, patience=6)
 
 
 def test_an_empty_file_states_what_is_usual(tmp_path: Path) -> None:
