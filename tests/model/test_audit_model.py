@@ -84,7 +84,9 @@ def test_a_forecast_that_repeats_the_last_move_is_told_from_one_that_does_not(da
     samples = np.arange(200, 700)
     repeats = 1 / (1 + np.exp(-10 * data.newest("ret_log_24h")[samples]))
     [found] = audit_model._echo(BUNDLE, data, tried(0, 1, p_up={MODEL: repeats}, samples=samples))
-    assert (found.check, found.name) == ("echo", "ret_log_24h")
+    assert (found.check, found.name, found.severity) == ("echo", "ret_log_24h", "error")
+    [excused] = audit_model._echo(BUNDLE, data, tried(0.05, 0.001, p_up={MODEL: repeats}, samples=samples))
+    assert excused.severity == "warning", "momentum may be real"
     assert found.instant is not None
     other = np.random.default_rng(1).uniform(size=len(samples))
     assert not list(audit_model._echo(BUNDLE, data, tried(0, 1, p_up={MODEL: other}, samples=samples)))

@@ -189,6 +189,8 @@ def _echo(bundle: Bundle, data: TrainingSet, plain: _Try) -> Iterator[Finding]:
                 said=f"P(up) repeats {name}; at the instant named that was {moves[largest]:+.4f} and P(up) "
                 f"{p_up[largest]:.3f}.",
                 right="forecasts that go with what comes",
+                # Where momentum is real, a model with skill goes with the last move too.
+                severity="warning" if plain.verdict.proven["direction"] else "error",
                 instant=data.at[samples][largest],
             )
 

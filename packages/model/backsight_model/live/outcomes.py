@@ -1,0 +1,87 @@
+"""What came of the forecasts that were handed out, as soon as it is known, beside what simple forecasters said."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from backsight_model.arrays import BoolArray, FloatArray, TimeArray
+from backsight_model.baselines import HAR_TERMS
+from backsight_model.bundle import Bundle
+from backsight_model.target import ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """Forecasts of one symbol whose outcome is known, n in time order, one per bar.
+
+    Attributes
+    ----------
+    observed_at : ndarray of shape (n,), datetime64[us]
+        Close of the newest bar that each saw.
+    horizon : int
+        Bars ahead.
+    log_rv : dict of str to ndarray of shape (n,)
+        Forecast log realised variance: of the ``model``, of ``HAR-X`` with the coefficients in its bundle, and of
+        ``persistence``, the variance of the last 24 bars.
+    p_up : ndarray of shape (n,)
+        Forecast P(up) of the model.
+    came_log_rv : ndarray of shape (n,)
+    came_up : ndarray of shape (n,)
+        What came.
+    open : int
+        Forecasts whose outcome is not known yet.
+    """
+
+    observed_at: TimeArray
+    horizon: int
+    log_rv: dict[str, FloatArray]
+    p_up: FloatArray
+    came_log_rv: FloatArray
+    came_up: BoolArray
+    open: int
+
+
+def outcomes(log: pl.DataFrame, bars: pl.DataFrame, bundles: Callable[[str], Bundle]) -> Outcomes:
+    """Return what came of the forecasts of one symbol.
+
+    Of a bar that several bundles forecast, the newest forecast counts.
+
+    Parameters
+    ----------
+    log : pl.DataFrame
+        `forecast_log.ForecastLog.frame`, of one symbol, and at least one row.
+    bars : pl.DataFrame
+        All stored versions of the bars of its series.
+    bundles : callable
+        Returns a bundle by its name.
+    """
+    rows = log.sort("observed_at", "at").unique("observed_at", keep="last", maintain_order=True)
+    made = {name: bundles(name) for name in rows["bundle"].unique().to_list()}
+    [horizon] = {one.horizon for one in made.values()}
+    first = next(iter(made.values()))
+    slots = rows["observed_at"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
+    came = ahead(bars, slots, horizon=horizon, timeframe=first.timeframe)
+    answers = rows["answer"].str.json_decode(pl.Struct({"log_rv": pl.Float64, "p_up": pl.Float64})).struct
+    newest = [np.frombuffer(values, "<f4")[-width:] for values, width in rows.select("values", "width").iter_rows()]
+    simple = [_simple(made[name], row) for name, row in zip(rows["bundle"], newest, strict=True)]
+    known = ~np.isnat(came.label_at)
+    harx, persistence = np.array(simple, dtype=np.float64).reshape(-1, 2).T
+    forecasts = {"model": answers.field("log_rv").to_numpy(), "HAR-X": harx, "persistence": persistence}
+    return Outcomes(
+        observed_at=slots[known],
+        horizon=horizon,
+        log_rv={name: values[known] for name, values in forecasts.items()},
+        p_up=answers.field("p_up").to_numpy()[known],
+        came_log_rv=came.log_rv[known],
+        came_up=came.log_return[known] > 0,
+        open=int((~known).sum()),
+    )
+
+
+def _simple(bundle: Bundle, newest: np.ndarray) -> tuple[float, float]:
+    """Return what HAR-X and persistence say of log realised variance, given the newest slot."""
+    scaled = bundle.scaler.transform(newest[None])
+    day = float(newest[bundle.features.index(HAR_TERMS[0])])
+    return float(bundle.harx.predict(scaled, bundle.features)[0]), day + float(np.log(bundle.horizon / 24))
