@@ -18,7 +18,7 @@ import pytest
 import redis
 import schemathesis
 import uvicorn
-from backsight_features.errors import BadInput, HeaderMismatch, Missing
+from backsight_features.errors import BadInput, HeaderMismatch, Missing, SourceError, Stale
 from backsight_features.online import OnlineWindow, connect
 from backsight_features.online.contract import Contract
 from backsight_features.online.feast_format import bytes_value, string_value
@@ -26,6 +26,7 @@ from backsight_features.online.packed import pack
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
 from backsight_features.workspace import Workspace
 from backsight_model import bundle, proof
+from backsight_model.client import Client
 from backsight_model.forecast import forecast
 from backsight_model.forecast_log import ForecastLog
 from backsight_model.manifest import Manifest, features_digest
@@ -332,6 +333,29 @@ def test_a_crash_while_folding_loses_and_doubles_nothing(service: Service) -> No
     assert log.fold() == 0
     assert log.frame().height == 1
     assert not spooled.exists()
+
+
+def test_the_client_hands_out_answers_and_raises_what_the_service_refused(service: Service) -> None:
+    service.publish()
+    address = f"http://127.0.0.1:{service.port}"
+    with Client(address, service.key) as client:
+        made = client.forecast(SYMBOL)
+        assert made == service.ask(f"/v1/forecast/{SYMBOL}")[2]
+        first, absent = client.forecasts([SYMBOL, "ETH-USD"])
+        assert first == made
+        assert isinstance(absent, Missing)
+        assert client.features(SYMBOL, SERVICE, window=True)["window"]["mask"] == [True] * 12
+        assert [one["symbol"] for one in client.models()] == [SYMBOL]
+        service.now = NOW + timedelta(days=1)
+        with pytest.raises(Stale, match="at most 2:00:00 are allowed"):
+            client.forecast(SYMBOL)
+    with Client(address, "wrong") as stranger, pytest.raises(BadInput, match="a key is needed"):
+        stranger.models()
+    with Client("http://127.0.0.1:9", "k") as nobody, pytest.raises(SourceError, match="does not answer"):
+        nobody.models()
+    assert service.key not in repr(Client(address, service.key))
+    with pytest.raises(BadInput, match="no address of a service"):
+        Client("127.0.0.1:8000")
 
 
 def test_the_verb_serves_without_tensorflow_and_feast_in_little_memory(service: Service) -> None:

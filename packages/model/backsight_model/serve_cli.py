@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
 
@@ -56,6 +57,8 @@ def serve(
         return
     if not Keys.parse(os.environ.get(VARIABLE, "")).names and host not in _HERE:
         raise BadInput(f"--host {host} without {VARIABLE} would answer anybody; `backsight serve --new-key NAME`")
+    # uvicorn ends by raising the signal that ended it once more: so that the folder goes, it must not kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="backsight-metrics-") as counts:
         if workers > 1:
             # Before the metrics are imported, here and in each worker.
