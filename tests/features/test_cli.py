@@ -9,6 +9,8 @@ BACKSIGHT = Path(sys.executable).parent / "backsight"
 
 HEAVY = {"feast", "tensorflow", "polars", "pandas", "transformers", "deltalake", "duckdb", "matplotlib", "sklearn"}
 
+VERBS = ("sample", "pull", "score", "build", "apply", "publish", "train", "forecast", "why", "snapshot")
+
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -19,14 +21,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 def test_help_lists_the_verbs_and_shows_an_example() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for verb in ("sample", "pull", "score", "build", "apply", "publish", "train", "forecast"):
+    for verb in (*VERBS, "audit"):
         assert f"\n  {verb} " in done.stdout
     assert "backsight sample" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "verb", ["sample", "pull", "score", "build", "apply", "publish", "train", "forecast", "quarantine", "runs"]
-)
+@pytest.mark.parametrize("verb", [*VERBS, "quarantine", "runs"])
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 0
