@@ -89,12 +89,13 @@ def bars_at_open(facts: Facts, series: BarSeries) -> Iterator[Finding]:
     """Yield a finding where the bars of a series are stamped with their open.
 
     That shows where something else was seen at the same instants: bars of another length, or order books. At a bar's
-    own stamp their price must be the one that the bar closed with, not the one that the bar before did.
+    own stamp their price must be the one that the bar closed with, not the one that the bar before did. Bars that were
+    sighted, and none of them within a bar's length of its stamp, are a warning.
     """
     bars = (
         facts.scan(BARS)
         .filter(pl.col("symbol") == series.symbol, pl.col("venue") == series.venue)
-        .select("timeframe", "observed_at", "available_at", "close", "source")
+        .select("timeframe", "observed_at", "available_at", "available_at_estimated", "close")
         .sort("available_at")
         .unique(["timeframe", "observed_at"], keep="last", maintain_order=True)
     )
@@ -107,6 +108,7 @@ def bars_at_open(facts: Facts, series: BarSeries) -> Iterator[Finding]:
     books = facts.scan(BOOKS).filter(pl.col("symbol") == series.symbol, pl.col("venue") == series.venue)
     middle = books.select("observed_at", price=(pl.col("bid") + pl.col("ask")) / 2).collect()
     yield from _shifted(own.collect(), middle, series, "the order books")
+    yield from _never_in_time(bars.filter(pl.col("timeframe") == series.timeframe), series)
 
 
 def _shifted(own: pl.DataFrame, seen: pl.DataFrame, series: BarSeries, what: str) -> Iterator[Finding]:
@@ -135,6 +137,24 @@ def _shifted(own: pl.DataFrame, seen: pl.DataFrame, series: BarSeries, what: str
         )
 
 
+def _never_in_time(bars: pl.LazyFrame, series: BarSeries) -> Iterator[Finding]:
+    """Yield a warning where many bars were sighted and each of them a whole bar after its stamp, or later."""
+    sighted = bars.filter(~pl.col("available_at_estimated")).select("observed_at", "available_at", "close").collect()
+    lag = (sighted["available_at"] - sighted["observed_at"]).min()
+    if sighted.height >= _PAIRS and isinstance(lag, timedelta) and series.grid.step <= lag < 2 * series.grid.step:
+        stamped, seen = sighted.sort("observed_at").row(0)[:2]
+        yield Finding(
+            check="bars-at-open",
+            name=str(series),
+            where="bars",
+            instant=stamped,
+            datum=f"the bar stamped {stamped:%Y-%m-%d %H:%M} was sighted {seen:%Y-%m-%d %H:%M:%S}",
+            said=f"of {sighted.height:,} bars that were sighted none was before {lag} after its stamp",
+            right="observed_at is the close of a bar, and a bar can be sighted soon after it",
+            severity="warning",
+        )
+
+
 def _first(rows: pl.LazyFrame, table: Table, *, check: str, said: str, right: str) -> Iterator[Finding]:
     """Yield a finding for each source, with its first fact."""
     found = (
@@ -158,8 +178,10 @@ def _first(rows: pl.LazyFrame, table: Table, *, check: str, said: str, right: st
 def worded(table: Table, row: dict[str, object]) -> str:
     """Return a fact in words: its table, key and clocks."""
     key = ", ".join(f"{name} {row[name]}" for name in table.key if name != "observed_at")
-    clocks = ", ".join(f"{name} {row[name]:%Y-%m-%d %H:%M:%S.%f}"[:-3] for name in ("observed_at", "available_at"))
-    return f"{table.name}: {key}; {clocks}, ingested_at {row['ingested_at']:%Y-%m-%d %H:%M:%S}"
+    clocks = ", ".join(
+        f"{name} {row[name]:%Y-%m-%d %H:%M:%S}" for name in ("observed_at", "available_at", "ingested_at")
+    )
+    return f"{table.name}: {key}; {clocks}"
 
 
 def _shown(table: Table) -> list[str]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from backsight_features.audit.findings import Finding
 from backsight_features.audit.pipeline_clocks import worded
-from backsight_features.audit.pipeline_edits import ADDED, Edit, Edits
+from backsight_features.audit.pipeline_edits import ADDED, CHANGED, DELETED, Edit, Edits
 from backsight_features.bars import BarSeries
 from backsight_features.building.identities import identify
 from backsight_features.building.states import CLOCKS, KINDS, Background, features, states
@@ -103,7 +103,8 @@ def future(
                 for name, instant in trial.changed(place + 1).items():
                     if name not in earlier and name not in convicted:
                         convicted.add(name)
-                        yield _finding(name, instant, trial.edits[place], facts, series, at, where(name))
+                        values = trial.values(name, instant, place)
+                        yield _finding(name, instant, values, trial.edits[place], facts, series, at, where(name))
 
 
 class _Trial:
@@ -123,14 +124,20 @@ class _Trial:
 
     def __init__(self, compute: Compute, edits: Edits, at: datetime, before: pl.DataFrame | None) -> None:
         self._compute, self.edits, self._at = compute, edits, at
-        self._before = self._rows(0) if before is None else before
-        self._changed: dict[int, dict[str, datetime]] = {0: {}}
+        self._known: dict[int, pl.DataFrame] = {} if before is None else {0: before}
 
     def changed(self, number: int) -> dict[str, datetime]:
         """Return the features that so many of the first edits change, as `differing` does."""
-        if number not in self._changed:
-            self._changed[number] = differing(self._before, self._rows(number))
-        return self._changed[number]
+        return differing(self._rows(0), self._rows(number))
+
+    def values(self, feature: str, instant: datetime, place: int) -> tuple[str, str]:
+        """Return a value without and with one more edit, in words."""
+        rows = (self._rows(number).filter(pl.col("available_at") == instant) for number in (place, place + 1))
+        without, with_ = (
+            ("a row" if row.height else "no row") if feature == ROWS else ", ".join(map(str, row[feature].to_list()))
+            for row in rows
+        )
+        return without, with_
 
     def decisive(self, feature: str) -> int:
         """Return the number of an edit with which a feature that all of them change begins to be another one."""
@@ -141,7 +148,9 @@ class _Trial:
         return without
 
     def _rows(self, number: int) -> pl.DataFrame:
-        return rows_until(self._compute(self.edits.first(number)), self._at)
+        if number not in self._known:
+            self._known[number] = rows_until(self._compute(self.edits.first(number)), self._at)
+        return self._known[number]
 
 
 def rows_until(rows: pl.DataFrame, at: datetime) -> pl.DataFrame:
@@ -192,18 +201,29 @@ def _near(facts: Facts, table: Table, series: BarSeries, since: datetime, until:
 
 
 def _finding(
-    feature: str, instant: datetime, edit: Edit, facts: Frames, series: BarSeries, at: datetime, where: str
+    feature: str,
+    instant: datetime,
+    values: tuple[str, str],
+    edit: Edit,
+    facts: Frames,
+    series: BarSeries,
+    at: datetime,
+    where: str,
 ) -> Finding:
     fact = edit.fact
-    origin = "a made-up fact" if edit.how == ADDED else "a fact of the lake"
+    without, with_ = values
+    if edit.how in (CHANGED, DELETED):
+        seen = f"{without} as it is, {with_} when it is {edit.how}"
+    else:
+        seen = f"{without} without it, {with_} with it"
     return Finding(
         check=leak(edit, facts, series, instant, at),
         name=feature,
         where=f"{where} of {series.symbol}",
         instant=instant,
-        datum=worded(edit.table, fact),
-        said=f"the value changes when {origin} is {edit.how} that became available "
-        f"{fact['available_at'] - instant} after the row",  # type: ignore[operator]
+        datum=f"{worded(edit.table, fact)}: {seen}",
+        said=f"the value depends on {'a made-up fact' if edit.how == ADDED else 'a fact of the lake'} that became "
+        f"available {fact['available_at'] - instant} after the row",  # type: ignore[operator]
         right=_RIGHT,
     )
 
