@@ -102,6 +102,32 @@ def market(
     return World(frame=frame, roles=stated)
 
 
+def real(bars: pl.DataFrame, ahead: str) -> World:
+    """Return hourly bars (datetime, high, low, close, volume) with the features that people make of them."""
+    log, high, low = pl.col("close").log(), pl.col("high"), pl.col("low")
+    move = log.diff()
+    labels = {"return": log.shift(-HORIZON) - log, "volatility": move.pow(2).rolling_sum(HORIZON).shift(-HORIZON).log()}
+    frame = bars.select(
+        "close",
+        time=pl.col("datetime"),
+        ret_1=move,
+        ret_24=log.diff(24),
+        size=move.abs(),
+        range=(high / low).log(),
+        har_24=move.pow(2).rolling_sum(24).log(),
+        vol_168=move.rolling_std(168),
+        volume=pl.col("volume").log1p(),
+        rsi=move.clip(lower_bound=0).rolling_mean(14) / move.abs().rolling_mean(14),
+        macd=pl.col("close").ewm_mean(span=12) - pl.col("close").ewm_mean(span=26),
+        bands=(pl.col("close") - pl.col("close").rolling_mean(20)) / pl.col("close").rolling_std(20),
+        stochastic=(pl.col("close") - low.rolling_min(14)) / (high.rolling_max(14) - low.rolling_min(14)),
+        highest=high.rolling_max(24),
+        label=labels[ahead],
+    )[WARM_UP:-HORIZON]
+    stated = {"time": "time", "label": "label", "horizon": timedelta(hours=HORIZON), "split": "part", "price": "close"}
+    return World(frame=frame.with_columns(split(frame.height, HORIZON)), roles=stated)
+
+
 CONTROLS: dict[str, Callable[[int], World]] = {}
 
 

@@ -151,3 +151,10 @@ def test_several_symbols_without_their_column_are_refused(ordered: pl.DataFrame,
     both = pl.concat([ordered, ordered.with_columns(pl.col("close") * 2)])
     with pytest.raises(BadInput, match=r"repeat an instant, .* with --symbol"):
         run(saved(both, tmp_path))
+
+
+def test_the_example_of_the_guide_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = Path(__file__).parents[3] / "docs" / "audit.md"
+    example = guide.read_text(encoding="utf-8").split("```python\n")[-1].split("```")[0]
+    exec(compile(example, str(guide), "exec"), {})
+    assert "error: later-rows: smooth" in capsys.readouterr().out

@@ -42,7 +42,7 @@ def backfills(table: Table) -> Iterator[Finding]:
 def _beside(table: Table, name: str, values: FloatArray, sources: dict[str, FloatArray]) -> Finding | None:
     """Compare with a column that is the same but for its gaps, or the price, and see what fills them."""
     for source, raw in sources.items():
-        if source == name:
+        if source == name or not _alike(values[table.some], raw[table.some]):
             continue
         if source == table.roles.price:
             repeated = np.concatenate([[False], values[1:] == values[:-1]]) | np.concatenate(
@@ -67,6 +67,14 @@ def _beside(table: Table, name: str, values: FloatArray, sources: dict[str, Floa
                 row = int(np.flatnonzero(as_filled)[0])
                 return _told(table, name, row, row + int(_next(raw)[row]), f"gaps of {source} are filled with {way}")
     return None
+
+
+def _alike(values: FloatArray, raw: FloatArray) -> bool:
+    """Return whether two columns are mostly the same, up to rounding, where both have a value."""
+    both = np.isfinite(values) & np.isfinite(raw)
+    if not both.any():
+        return False
+    return bool((np.abs(values[both] - raw[both]) <= _NEAR * np.abs(raw[both])).mean() > 0.5)
 
 
 def _around(table: Table, raw: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

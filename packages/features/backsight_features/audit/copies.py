@@ -122,6 +122,8 @@ def _copied(table: Table, name: str, values: FloatArray, shift: int, horizon: in
 
 def _encoded(table: Table, name: str, values: FloatArray) -> Finding | None:
     """Return a finding where each value of a feature is the mean label of the rows that have it (target encoding)."""
+    if len(np.unique(values[table.some])) > _SHARE_OF_VALUES * len(table.some):
+        return None
     present = np.isfinite(values) & np.isfinite(table.label)
     distinct, member, count = np.unique(values[present], return_inverse=True, return_counts=True)
     if not 3 <= len(distinct) <= _SHARE_OF_VALUES * present.sum() or np.median(count) < _LEAST_ROWS_OF_VALUE:

@@ -75,6 +75,11 @@ def levelled(values: FloatArray, *, group: IntArray, slot: tuple[IntArray, ...] 
     values = values - _mean_of(values, group)
     spread = np.sqrt(_mean_of(values * values, group))
     values = np.divide(values, spread, out=np.zeros_like(values), where=spread > 0) + 0 * values
+    return unslotted(values, slot)
+
+
+def unslotted(values: FloatArray, slot: tuple[IntArray, ...]) -> FloatArray:
+    """Return values without the mean of their slots of the clock."""
     for number in slot:
         values = values - _mean_of(values, number)
     return values
@@ -83,6 +88,8 @@ def levelled(values: FloatArray, *, group: IntArray, slot: tuple[IntArray, ...] 
 def lagged(values: FloatArray, rows: int) -> FloatArray:
     """Return what stood so many rows earlier, or later if negative; NaN where nothing did."""
     moved = np.full_like(values, np.nan)
+    if abs(rows) >= len(values):
+        return moved
     if rows >= 0:
         moved[rows:] = values[: len(values) - rows]
     else:

@@ -24,6 +24,7 @@ from backsight_features.audit.innovations import (
     slots,
     stretches,
     tamed,
+    unslotted,
 )
 from backsight_features.audit.table import Table
 from backsight_features.rolling import FloatArray, IntArray
@@ -153,7 +154,7 @@ def _judged(table: Table, seen: Look, name: str, values: FloatArray) -> Finding 
     new = residual(change, [*pasts(values, _PAST), *seen.known])
     spread = np.nanstd(change) if np.isfinite(change).any() else 0.0
     if np.isfinite(new).any() and np.nanstd(new) > _NOTHING_NEW * spread:
-        new = tamed(new)
+        new = tamed(unslotted(new, seen.slot))
         for ahead in seen.ahead:
             found = profile(new, ahead.series, first=ahead.first, last=seen.last)
             if _exceeds(found, ahead):
@@ -235,8 +236,8 @@ def _of_price(bare: Look, price: FloatArray) -> tuple[list[Ahead], list[FloatArr
     known = [level, *moves, *sizes, *recent]
     return (
         [
-            Ahead(what="return", series=tamed(new_move), first=1, label=False),
-            Ahead(what="size of the return", series=tamed(new_size), first=1, label=False),
+            Ahead(what="return", series=tamed(unslotted(new_move, bare.slot)), first=1, label=False),
+            Ahead(what="size of the return", series=tamed(unslotted(new_size, bare.slot)), first=1, label=False),
         ],
         [np.nan_to_num(one) for one in known],
         level,

@@ -32,12 +32,13 @@ def open_stamps(table: Table) -> Iterator[Finding]:
     pairs = near_pairs(table.group)
     with np.errstate(divide="ignore", invalid="ignore"):
         back = np.log(price / table.later(price, -1))
+    back = np.where(np.isfinite(back), back, np.nan)
     series = {"close": price, "return": back, "size of the return": np.abs(back)}
     orders = {}
     for what, values in series.items():
         following = table.later(values, 1)
         orders[what] = np.stack([signs(one[pairs[0]], one[pairs[1]]) for one in (following, values)])
-    after, before, second = table.later(price, 1), table.later(price, -1), table.later(price, 2)
+    around = [one[table.some] for one in (price, *(table.later(price, rows) for rows in (1, -1, 2)))]
     for name in table.features:
         values = table.column(name)
         order = signs(values[pairs[0]], values[pairs[1]])
@@ -46,7 +47,7 @@ def open_stamps(table: Table) -> Iterator[Finding]:
             alike, counted = agreement(order, of)
             if counted[0] >= _LEAST_PAIRS and abs(alike[0]) >= ALIKE and abs(alike[1]) < SMOOTH:
                 found = what
-        found = found or _extreme(values, price, after, before, second)
+        found = found or _extreme(values[table.some], *around)
         if found is not None:
             yield _of_next_bar(table, name, values, found)
 
@@ -144,7 +145,7 @@ def _equal(
 def _squares(price: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         moves = np.diff(np.log(price), prepend=np.nan)
-    return np.cumsum(np.nan_to_num(moves) ** 2)
+    return np.cumsum(np.where(np.isfinite(moves), moves, 0.0) ** 2)
 
 
 def _sign(label: FloatArray, price: FloatArray, rows: IntArray, start: int, most: int) -> tuple[str, int] | None:

@@ -21,6 +21,8 @@ _EXTREME: Final = 1e-6
 _DISTINCT: Final = 50
 _LEAST: Final = 50
 _FILLED: Final = 5
+_SHOWN: Final = 3
+"""Times that a value must come in some of the rows to be counted in all of them."""
 _FIT: Final = 1e-6
 
 
@@ -31,9 +33,11 @@ def scalers(table: Table) -> Iterator[Finding]:
     learnt, judged = table.parts.rounds[0]
     for name in table.features:
         values = table.column(name)
+        if len(np.unique(values[table.some])) < _DISTINCT:
+            continue
         used = np.isfinite(values)
         every, train = values[used], values[used & learnt]
-        if len(train) < _LEAST or (used & judged).sum() < _LEAST or len(np.unique(every)) < _DISTINCT:
+        if len(train) < _LEAST or (used & judged).sum() < _LEAST:
             continue
         said = (
             _scaled(every, train)
@@ -85,6 +89,9 @@ def _largest(values: FloatArray) -> bool:
 
 def _filled(every: FloatArray, train: FloatArray) -> str | None:
     """Return whether one value stands in many rows, and is the mean or median of all the others."""
+    few = every[:: max(len(every) // 20_000, 1)]
+    if np.unique(few, return_counts=True)[1].max() < _SHOWN:
+        return None
     distinct, count = np.unique(every, return_counts=True)
     most = int(count.argmax())
     usual = np.delete(count, most)
@@ -108,6 +115,9 @@ def _filled(every: FloatArray, train: FloatArray) -> str | None:
 def _ranked(every: FloatArray, train: FloatArray) -> str | None:
     """Return whether the values are the ranks of all rows, as evenly spaced as a ruler."""
     n = len(every)
+    quarters = np.quantile(every[:: max(n // 20_000, 1)], [0, 0.25, 0.5, 0.75, 1])
+    if np.abs(np.diff(quarters) * 4 - np.ptp(quarters)).max() > 0.1 * np.ptp(quarters):
+        return None  # not even roughly a ruler
     ordered = np.sort(every)
     steps = np.diff(ordered)
     width = ordered[-1] - ordered[0]

@@ -20,6 +20,7 @@ _CLASSES: Final = 10
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SAME_INSTANT: Final = 0.05
 """Share of rows that may repeat an instant before a table must have symbols."""
+_SOME: Final = 20_000
 _EPOCH_UNITS: Final = ((1e11, 1_000_000, 1), (1e14, 1_000, 1), (1e17, 1, 1), (np.inf, 1, 1_000))
 """Whole numbers below the first are instants in s, ms, us, ns: factor and divisor to microseconds."""
 
@@ -143,6 +144,11 @@ class Table:
     def first(self) -> BoolArray:
         """Whether a row is the first of its symbol."""
         return np.concatenate([[True], self.group[1:] != self.group[:-1]])
+
+    @cached_property
+    def some(self) -> IntArray:
+        """Numbers of rows, at most 20,000, evenly spread: what shows there is worth a look at all rows."""
+        return np.linspace(0, len(self) - 1, min(_SOME, len(self))).astype(np.int64)
 
     def later(self, values: FloatArray, rows: int) -> FloatArray:
         """Return what stands so many rows later of the same symbol, or earlier if negative; NaN where nothing does."""
