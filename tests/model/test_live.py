@@ -1,5 +1,6 @@
 """The live loop: when a round is due, what ends it, what does not, and that one loop runs in a home."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,8 @@ def test_a_plan_becomes_verbs_in_the_order_in_which_they_depend_on_each_other(tm
     plan = plan_of(tmp_path)
     verbs = [step.arguments[0] for step in plan.steps]
     assert verbs == ["pull", "pull", "score", "build", "publish", "forecast", "forecast", "retrain", "retrain"]
+    assert [step.arguments[0] for step in plan.looks] == ["status", "watch"]
+    assert plan.looks[1].arguments[1:] == ("--bars", "binance:BTC-USDT:1h", "--bars", "kraken:ETH-USD:1h")
     assert plan.steps[0].arguments == ("pull", "prices", "--exchange", "binance", "--symbol", "BTC/USDT")
     assert [step.arguments[0] for step in plan.steps if step.needed] == ["build", "publish"]
     assert plan.next_round(NOON) == NOON.replace(hour=13, minute=0, second=20)
@@ -74,7 +77,8 @@ def lived(tmp_path: Path) -> Callable[..., tuple[list[Round], list[str]]]:
         def perform(step: Step) -> Outcome:
             done.append(step.name)
             code = codes.get(step.arguments[0], 0)
-            return Outcome(name=step.name, code=code, said="no" if code else "", document=None)
+            failed, said = code not in (0, *step.fine), "no" if code else ""
+            return Outcome(name=step.name, code=code, failed=failed, said=said, document={"did": step.name})
 
         plan, home = plan_of(tmp_path), Workspace(root=tmp_path / "home")
         made = list(rounds(plan, home, clock=lambda: day.now, wait=day.wait, perform=perform))
@@ -95,11 +99,24 @@ def test_a_source_that_is_away_does_not_end_a_round_and_a_failed_build_does(
     lived: Callable[..., tuple[list[Round], list[str]]],
 ) -> None:
     [away], done = lived(Day(1), pull=4)
-    assert done[-1] == "retrain kraken:ETH-USD:1h"
+    assert done[-3:] == ["retrain kraken:ETH-USD:1h", "status", "watch"]
     assert away.code == 4
     [broken], done = lived(Day(1), build=1)
-    assert done[-1] == "build"
-    assert broken.to_json()["steps"][-1] == {"name": "build", "code": 1, "said": "no"}
+    assert done[-3:] == ["build", "status", "watch"], "who looks at the page has to see it"
+    assert broken.to_json()["steps"][-3] == {"name": "build", "code": 1, "said": "no"}
+
+
+def test_what_a_look_finds_is_no_failure_of_the_round_and_is_kept_for_the_page(
+    lived: Callable[..., tuple[list[Round], list[str]]], tmp_path: Path
+) -> None:
+    [alert], _ = lived(Day(1), status=6, watch=6)
+    assert alert.code == 0
+    assert [one.code for one in alert.outcomes[-2:]] == [6, 6]
+    kept = Workspace(root=tmp_path / "home").live
+    assert json.loads((kept / "status.json").read_text()) == {"did": "status"}
+    assert [path.name for path in kept.iterdir()] == ["status.json"]
+    [broken], _ = lived(Day(1), watch=1)
+    assert broken.code == 1
 
 
 def test_a_stop_ends_the_round_after_the_step_that_runs(lived: Callable[..., tuple[list[Round], list[str]]]) -> None:
@@ -112,6 +129,9 @@ def test_a_step_is_the_verb_itself_with_its_exit_code_and_its_last_words(tmp_pat
     fine = run(Step(name="runs", arguments=("runs",), needed=False), home)
     assert (fine.code, fine.said) == (0, "")
     assert fine.document is not None
+    look = run(Step(name="status", arguments=("status",), needed=False, fine=(6,)), home)
+    assert (look.code, look.failed, look.document["jobs"]) == (6, False, [])
+    assert look.said.startswith("error: nothing was ever pulled")
     wrong = run(Step(name="promote", arguments=("promote", "nothing"), needed=False), home)
     assert wrong.code == 2
     assert wrong.said.startswith("error: there is no bundle nothing")
@@ -122,7 +142,7 @@ def test_a_second_loop_in_a_home_is_told_that_one_runs(tmp_path: Path) -> None:
 
     def one() -> Callable[[], Round]:
         def perform(step: Step) -> Outcome:
-            return Outcome(name=step.name, code=0, said="", document=None)
+            return Outcome(name=step.name, code=0, failed=False, said="", document=None)
 
         return rounds(plan, home, clock=lambda: day.now, wait=day.wait, perform=perform).__next__
 

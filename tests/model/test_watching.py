@@ -4,7 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from backsight_features.errors import BadInput, SourceError
+from backsight_features.errors import BadInput, NeedsAttention, SourceError
+from backsight_features.lake import Lake
+from backsight_features.schemas import BARS
+from backsight_features.workspace import Workspace
 from backsight_model import watch_cli
 from backsight_model.baselines import HAR_TERMS, fit_har
 from backsight_model.live.outcomes import outcomes
@@ -82,6 +85,37 @@ def test_a_bar_that_two_bundles_forecast_counts_once(facts: tuple[Any, Any]) -> 
     found = outcomes(pl.concat([later, past.log]), past.bars, lambda name: past.bundle)
     assert set(found.log_rv["model"]) == {1.0}
     assert len(found.observed_at) == past.log.height - 24
+
+
+def test_the_chart_shows_two_weeks_and_what_did_not_come_yet(facts: tuple[Any, Any]) -> None:
+    past = Past(*facts, lambda truth, harx: (truth, np.full(len(truth), 0.5)))
+    chart = past.watched().recent
+    assert (len(chart.said), np.isnan(chart.came[-24:]).all(), chart.step) == (14 * 24, True, HOUR)
+    np.testing.assert_allclose(chart.came[:-24], chart.said[:-24])
+    # A day of hours, 365 of which are a year.
+    log_rv = json.loads(past.log["answer"][-1])["log_rv"]
+    assert chart.said[-1] == pytest.approx(np.sqrt(365 * np.exp(log_rv)))
+    thin = chart.thinned(50)
+    assert (len(thin.said), thin.step) == (48, 7 * HOUR)
+    assert thin.observed_at[-1] == chart.observed_at[-1]
+    document = thin.to_json()
+    assert document["observed_at"][-1] == f"{past.log['observed_at'][-1]:%Y-%m-%dT%H:%M:%SZ}"
+    assert document["came"][-1] is None
+    assert len(json.dumps(chart.to_json())) < 20_000
+
+
+def test_the_verb_keeps_what_it_saw_for_the_page_also_where_there_is_nothing_yet(
+    tmp_path: Path, bars_of: Callable[..., pl.DataFrame]
+) -> None:
+    home = Workspace(root=tmp_path / "home")
+    Lake(home.lake).append(BARS, bars_of(np.full(3, 100.0)), now=datetime(2024, 1, 1, tzinfo=UTC))
+    with pytest.raises(NeedsAttention, match="no forecast was ever handed out"):
+        watch_cli.watch.main(["--bars", "v:BTC-USD:1h", "--json"], obj=home, standalone_mode=False)
+    [kept] = home.live.iterdir()
+    document = json.loads(kept.read_text())
+    assert datetime.fromisoformat(document["at"]).tzinfo is not None
+    [one] = document["symbols"]
+    assert (one["symbol"], one["recent"], one["alerts"][0]["rule"]) == ("BTC-USD", None, "silent")
 
 
 def test_a_skilled_model_shows_a_gain_and_no_alert(facts: tuple[Any, Any]) -> None:

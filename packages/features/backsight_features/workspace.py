@@ -53,6 +53,11 @@ class Workspace:
         return self.root / "forecasts"
 
     @property
+    def live(self) -> Path:
+        """What the live loop last saw, as files for the page of the service."""
+        return self.root / "live"
+
+    @property
     def variables(self) -> dict[str, str]:
         """What stands for these places in the settings of a feature repo."""
         root = self.root.absolute()

@@ -42,13 +42,15 @@ def run(workspace: Workspace, plan_file: Path, once: bool, as_json: bool) -> Non
         if as_json:
             click.echo(json.dumps(done.to_json()))
             return
-        failed = [one for one in done.outcomes if one.code]
+        failed = [one for one in done.outcomes if one.failed]
         click.echo(
             f"{done.at:%Y-%m-%dT%H:%M:%SZ}: {len(done.outcomes) - len(failed)} of {len(done.outcomes)} steps done"
         )
         for one in done.outcomes:
             if one.name.startswith("forecast ") and one.document is not None:
                 click.echo(f"  {one.name}: P(up) {one.document['p_up']:.3f}, id {one.document['id']}")
+            elif one.said and not one.failed:
+                click.echo(f"  {one.name}: {one.said}")
         for one in failed:
             click.echo(f"  {one.name}: {one.said} (exit code {one.code})", err=True)
 

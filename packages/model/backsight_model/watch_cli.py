@@ -2,19 +2,27 @@
 
 import json
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from backsight_features.options import JSON
 from backsight_features.workspace import Workspace
+
+if TYPE_CHECKING:
+    from backsight_model.live.watching import Watched
 
 WEBHOOK: Final = "BACKSIGHT_WEBHOOK"
 """The variable with the address that alerts are sent to."""
 
 _TOLD: Final = "alerts.json"
 _TIMEOUT_SECONDS: Final = 10.0
+_MOST_POINTS: Final = 60_000
+"""Of all charts, so that what is kept for the page stays small."""
+_POINTS: Final = 336
+"""Of a chart: two weeks of hours."""
 
 
 @click.command()
@@ -25,7 +33,8 @@ def watch(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
     """Say how good the forecasts were that were handed out, and whether somebody has to act.
 
     Joins what came to every forecast of the log, and compares with simple forecasters by intervals that hold however
-    often one looks. Exit code 6 if there is an alert. Alerts that are new are sent to BACKSIGHT_WEBHOOK as JSON.
+    often one looks. Exit code 6 if there is an alert. Alerts that are new are sent to BACKSIGHT_WEBHOOK as JSON. What
+    was seen is kept for the page of `backsight serve`.
 
     \b
       backsight watch --bars binance:BTC-USDT:1h
@@ -39,16 +48,15 @@ def watch(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
 
     from backsight_model.bundle import read as bundle
     from backsight_model.forecast_log import ForecastLog
+    from backsight_model.live.lastseen import WATCHED, keep
     from backsight_model.live.watching import watch as look
 
-    log = ForecastLog(workspace.forecasts)
+    now, log = utc_now(), ForecastLog(workspace.forecasts)
     log.fold()
     frame, facts = log.frame(), Snapshot.take(Lake(workspace.lake))
     bundles = cache(lambda name: bundle(workspace.models / name))
-    seen = [
-        look(series.symbol, frame, read(facts, series), bundles, now=utc_now())
-        for series in map(BarSeries.parse, names)
-    ]
+    seen = [look(series.symbol, frame, read(facts, series), bundles, now=now) for series in map(BarSeries.parse, names)]
+    keep(workspace.live / WATCHED, {"at": now.isoformat(), "symbols": _with_charts(seen)})
     alerts = [alert for one in seen for alert in one.alerts]
     if as_json:
         click.echo(json.dumps({"symbols": [one.to_json() for one in seen]}))
@@ -62,6 +70,13 @@ def watch(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
     _send(workspace.forecasts / _TOLD, [{"rule": one.rule, "symbol": one.symbol, "said": one.said} for one in alerts])
     if alerts:
         raise NeedsAttention("; ".join(one.said for one in alerts))
+
+
+def _with_charts(seen: "Sequence[Watched]") -> list[dict[str, Any]]:
+    points = min(_POINTS, _MOST_POINTS // len(seen))
+    return [
+        one.to_json() | {"recent": None if one.recent is None else one.recent.thinned(points).to_json()} for one in seen
+    ]
 
 
 def _send(told: Path, alerts: list[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from backsight_features.workspace import Workspace
 from filelock import FileLock, Timeout
 
 from backsight_model.forecast_log import ForecastLog
+from backsight_model.live.lastseen import keep
 from backsight_model.live.plan import LivePlan, Step
 
 _LAST_WORDS: Final = 400
@@ -31,14 +32,17 @@ class Outcome:
     name : str
     code : int
         Exit code; 0 where all is well.
+    failed : bool
+        Whether that is a failure; a look that found something to be done is none.
     said : str
-        The last line on stderr where it failed, else nothing.
+        The last line on stderr where the code is not 0, else nothing.
     document : object
         What it printed as JSON; None where it failed.
     """
 
     name: str
     code: int
+    failed: bool
     said: str
     document: Any
 
@@ -64,7 +68,7 @@ class Round:
     @property
     def code(self) -> int:
         """Exit code of the last step that failed; 0 where none did."""
-        return next((one.code for one in reversed(self.outcomes) if one.code), 0)
+        return next((one.code for one in reversed(self.outcomes) if one.failed), 0)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -127,8 +131,9 @@ def run(step: Step, workspace: Workspace) -> Outcome:
     )
     lines = done.stderr.strip().splitlines()
     said = lines[-1][-_LAST_WORDS:] if done.returncode and lines else ""
-    document = json.loads(done.stdout) if not done.returncode and done.stdout.strip() else None
-    return Outcome(name=step.name, code=done.returncode, said=said, document=document)
+    failed = done.returncode not in (0, *step.fine)
+    document = json.loads(done.stdout) if not failed and done.stdout.strip() else None
+    return Outcome(name=step.name, code=done.returncode, failed=failed, said=said, document=document)
 
 
 def _round(
@@ -144,14 +149,27 @@ def _round(
         if stop():
             break
         outcomes.append(perform(step))
-        if outcomes[-1].code and step.needed:
+        if outcomes[-1].failed and step.needed:
             break
+    logged = 0
     try:
         logged = ForecastLog(workspace.forecasts).fold()
     except BacksightError as error:
-        outcomes.append(Outcome(name="log", code=error.exit_code, said=str(error), document=None))
-        logged = 0
+        outcomes.append(_failure("log", error))
+    for step in plan.looks:
+        if stop():
+            break
+        outcomes.append(perform(step))
+        if step.kept and outcomes[-1].document is not None:
+            try:
+                keep(workspace.live / step.kept, outcomes[-1].document)
+            except BacksightError as error:
+                outcomes.append(_failure(step.kept, error))
     return Round(at=at, outcomes=tuple(outcomes), logged=logged)
+
+
+def _failure(name: str, error: BacksightError) -> Outcome:
+    return Outcome(name=name, code=error.exit_code, failed=True, said=str(error), document=None)
 
 
 @contextmanager

@@ -30,8 +30,9 @@ class Outcomes:
     came_log_rv : ndarray of shape (n,)
     came_up : ndarray of shape (n,)
         What came.
-    open : int
-        Forecasts whose outcome is not known yet.
+    open_at : ndarray of shape (m,), datetime64[us]
+    open_log_rv : ndarray of shape (m,)
+        Forecasts of the model whose outcome is not known yet.
     """
 
     observed_at: TimeArray
@@ -40,7 +41,13 @@ class Outcomes:
     p_up: FloatArray
     came_log_rv: FloatArray
     came_up: BoolArray
-    open: int
+    open_at: TimeArray
+    open_log_rv: FloatArray
+
+    @property
+    def open(self) -> int:
+        """How many outcomes are not known yet."""
+        return len(self.open_at)
 
 
 def outcomes(log: pl.DataFrame, bars: pl.DataFrame, bundles: Callable[[str], Bundle]) -> Outcomes:
@@ -76,7 +83,8 @@ def outcomes(log: pl.DataFrame, bars: pl.DataFrame, bundles: Callable[[str], Bun
         p_up=answers.field("p_up").to_numpy()[known],
         came_log_rv=came.log_rv[known],
         came_up=came.log_return[known] > 0,
-        open=int((~known).sum()),
+        open_at=slots[~known],
+        open_log_rv=forecasts["model"][~known],
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from backsight_features.clocks import from_us, timeframe, to_us
-from backsight_features.errors import BadInput
+from backsight_features.errors import BadInput, NeedsAttention
+
+from backsight_model.live.lastseen import STATUS
 
 _REQUIRED: Final = ("bars", "service", "length", "pull")
 _OPTIONAL: Final[dict[str, Any]] = {"scorer": "", "retrain": "", "delay_seconds": 20, "repo": "feature_repo"}
@@ -30,11 +32,17 @@ class Step:
     needed : bool
         Whether the round ends where it fails. A source that is away does not end it: what is online grows stale, and
         the gate says so.
+    fine : tuple of int
+        Exit codes, besides 0, that are no failure: what was to be looked at was seen, and is not as it should be.
+    kept : str
+        Name of the file of `Workspace.live` that holds what it printed; none if empty.
     """
 
     name: str
     arguments: tuple[str, ...]
     needed: bool
+    fine: tuple[int, ...] = ()
+    kept: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,8 @@ class LivePlan:
     Attributes
     ----------
     steps : tuple of Step
+    looks : tuple of Step
+        What looks at it all when they are done, however they ended.
     timeframe : timedelta
         Of the bars.
     delay : timedelta
@@ -51,13 +61,14 @@ class LivePlan:
     """
 
     steps: tuple[Step, ...]
+    looks: tuple[Step, ...]
     timeframe: timedelta
     delay: timedelta
 
     def next_round(self, now: datetime) -> datetime:
         """Return when the next round is due: a delay after a bar's close.
 
-        >>> plan = LivePlan(steps=(), timeframe=timedelta(hours=1), delay=timedelta(seconds=20))
+        >>> plan = LivePlan(steps=(), looks=(), timeframe=timedelta(hours=1), delay=timedelta(seconds=20))
         >>> plan.next_round(datetime.fromisoformat("2024-03-01T12:00:20+00:00")).isoformat()
         '2024-03-01T13:00:20+00:00'
         """
@@ -94,6 +105,7 @@ def read(path: Path) -> LivePlan:
         raise BadInput(f"{path}: bars of {', '.join(sorted(lengths))}; a loop has one timeframe")
     return LivePlan(
         steps=tuple(_steps(said)),
+        looks=_looks(said),
         timeframe=timeframe(lengths.pop()),
         delay=timedelta(seconds=said["delay_seconds"]),
     )
@@ -117,3 +129,11 @@ def _steps(said: dict[str, Any]) -> list[Step]:
             arguments = ("retrain", "--bars", name, "--policy", said["retrain"], *repo)
             steps.append(Step(name=f"retrain {name}", arguments=arguments, needed=False))
     return steps
+
+
+def _looks(said: dict[str, Any]) -> tuple[Step, ...]:
+    bars, fine = [part for name in said["bars"] for part in ("--bars", name)], (NeedsAttention.exit_code,)
+    return (
+        Step(name="status", arguments=("status",), needed=False, fine=fine, kept=STATUS),
+        Step(name="watch", arguments=("watch", *bars), needed=False, fine=fine),
+    )

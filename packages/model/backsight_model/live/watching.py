@@ -16,6 +16,7 @@ from backsight_model.arrays import FloatArray
 from backsight_model.bundle import Bundle
 from backsight_model.drift import worse
 from backsight_model.live.outcomes import Outcomes, outcomes
+from backsight_model.live.recent import Recent, recent
 from backsight_model.proof import LEVEL
 from backsight_model.verdict import log_loss
 
@@ -76,6 +77,8 @@ class Watched:
     intervals : tuple of Interval
         Gains on simple forecasters, and biases.
     alerts : tuple of Alert
+    recent : Recent or None
+        The last days for a chart; None where there is no forecast.
     """
 
     symbol: str
@@ -84,10 +87,18 @@ class Watched:
     open: int
     intervals: tuple[Interval, ...]
     alerts: tuple[Alert, ...]
+    recent: Recent | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self) | {"last_at": None if self.last_at is None else self.last_at.isoformat()}
+        """Return plain values, without the chart."""
+        return {
+            "symbol": self.symbol,
+            "last_at": None if self.last_at is None else self.last_at.isoformat(),
+            "known": self.known,
+            "open": self.open,
+            "intervals": [asdict(one) for one in self.intervals],
+            "alerts": [asdict(one) for one in self.alerts],
+        }
 
 
 def watch(
@@ -110,7 +121,7 @@ def watch(
     if mine.is_empty():
         said = f"{symbol}: no forecast was ever handed out"
         alert = Alert(rule="silent", symbol=symbol, said=said)
-        return Watched(symbol=symbol, last_at=None, known=0, open=0, intervals=(), alerts=(alert,))
+        return Watched(symbol=symbol, last_at=None, known=0, open=0, intervals=(), alerts=(alert,), recent=None)
     last = mine.row(-1, named=True)
     bundle = bundles(last["bundle"])
     found = outcomes(mine.filter(pl.col("bundle") == bundle.name), bars, bundles)
@@ -123,6 +134,7 @@ def watch(
         open=found.open,
         intervals=intervals,
         alerts=tuple(alerts),
+        recent=recent(found, bundle.timeframe),
     )
 
 
