@@ -1,6 +1,5 @@
 """The instants at which a pipeline is tried: where looking ahead would show."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,6 +9,7 @@ import polars as pl
 
 from backsight_features import bars
 from backsight_features.bars import BarSeries
+from backsight_features.errors import BadInput
 from backsight_features.schemas import BARS, FACTS, MACRO
 from backsight_features.snapshot import Facts
 
@@ -63,8 +63,8 @@ def choose(facts: Facts, series: BarSeries, *, most: int, seed: int = 0) -> Inst
     ahead = pl.col("observed_at").shift(-1) - pl.col("observed_at") > series.grid.step
     edges = rows.filter(ahead | ahead.shift(1))["available_at"]
     first, last = rows["available_at"].min(), rows["available_at"].max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
+    if not isinstance(first, datetime) or not isinstance(last, datetime) or (last - first) / _MICROSECOND < most:
+        raise BadInput(f"{rows.height} bars of {series}; to audit them there must be more")
     usual = (pl.col("available_at") - pl.col("observed_at")).median()
     kinds = {
         "edges of gaps": edges,
@@ -80,26 +80,17 @@ def choose(facts: Facts, series: BarSeries, *, most: int, seed: int = 0) -> Inst
     }
     rooms = {"edges of gaps": most // 2, "releases": most // 4}
     share = max(1, most // (4 * (len(kinds) - len(rooms))))
-    chosen: dict[str, list[datetime]] = {}
+    chosen: set[datetime] = set()
     said = []
-    left = most - _FEWEST_BETWEEN
     for kind, found in kinds.items():
         inside = found.filter(found.is_between(first, last)).unique().sort()
-        room = min(rooms.get(kind, share), left)
-        taken = (
-            inside if len(inside) <= room else inside.gather(np.sort(random.choice(len(inside), room, replace=False)))
-        )
+        room = min(rooms.get(kind, share), most - _FEWEST_BETWEEN - len(chosen), len(inside))
+        taken = inside.gather(np.sort(random.choice(len(inside), room, replace=False)))
         # The instant itself, or the last before it: what happens at it may be seen at it, and not before.
-        sides = [at - _MICROSECOND * int(random.integers(2)) for at in taken.to_list()]
-        chosen[kind] = sides
-        left -= len(sides)
+        chosen.update(max(at - _MICROSECOND * int(random.integers(2)), first) for at in taken.to_list())
         if len(inside):
-            said.append(f"{len(sides)} of {len(inside):,} {kind}")
+            said.append(f"{room} of {len(inside):,} {kind}")
     span = (last - first) / _MICROSECOND
-    between = [first + _MICROSECOND * int(span * part) for part in random.random(left + _FEWEST_BETWEEN)]
-    at = _between(first, last, [*(one for sides in chosen.values() for one in sides), *between])
-    return Instants(at=at, said=f"{len(at)} instants: {', '.join(said)}, the rest at random")
-
-
-def _between(first: datetime, last: datetime, instants: Iterable[datetime]) -> list[datetime]:
-    return sorted({at for at in instants if first <= at <= last})
+    while len(chosen) < most:
+        chosen.add(first + _MICROSECOND * int(span * random.random()))
+    return Instants(at=sorted(chosen), said=f"{most} instants: {', '.join(said)}, the rest at random")
