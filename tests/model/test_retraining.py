@@ -332,7 +332,7 @@ def test_the_verb_simulates_and_changes_nothing(home: Home, tmp_path: Path) -> N
     options += ["--settings", str(tmp_path / "tiny.toml")]
     done = CliRunner().invoke(cli, [*arguments, *options], catch_exceptions=False)
     lines = done.stdout.splitlines()
-    assert lines[0].split()[:4] == ["policy", "trained", "used", "seconds"]
+    assert lines[0].split()[:5] == ["policy", "trained", "used", "CPU", "s"]
     assert [line.split()[0] for line in lines[1:3]] == ["never", "every:9999"]
     assert "No policy loses measurably less than never training again." in lines
     assert lines[-1] == f"report: {tmp_path / 'retraining.html'}"

@@ -116,7 +116,7 @@ def test_a_worse_challenger_does_not_take_over(short: TrainingSet) -> None:
 def test_what_differs_in_nothing_is_no_gain(over_short: Simulation) -> None:
     assert over_short.adjusted["every:9999"] == {"volatility": 1.0, "direction": 1.0}
     assert over_short.sentences[-1] == (
-        "every:9999: 0 of 0 challengers took over, 0 s of fitting; gain on never: volatility +0.00 % (p = 1.0000), "
+        "every:9999: 0 of 0 challengers took over, 0 s of CPU; gain on never: volatility +0.00 % (p = 1.0000), "
         "direction +0.00 % (p = 1.0000), corrected."
     )
 

@@ -24,7 +24,7 @@ _TENTHS = 10
     "--policy",
     "policies",
     multiple=True,
-    default=("drift",),
+    default=("every:720",),
     show_default=True,
     metavar="POLICY",
     help="never, drift or every:720 (bars); with :cold from nothing. Repeatable with --simulate.",
@@ -198,7 +198,7 @@ def _table(found: "Simulation") -> list[str]:
     from backsight_model.verdict import chance
 
     targets = list(found.lives[0].lost)
-    head = f"{'policy':<16} {'trained':>7} {'used':>5} {'seconds':>8}"
+    head = f"{'policy':<16} {'trained':>7} {'used':>5} {'CPU s':>8}"
     head += "".join(f" {target:>11} {'gain':>8} {'corrected':>11}" for target in targets)
     lines = [head]
     for life in found.lives:

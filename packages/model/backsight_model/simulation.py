@@ -36,7 +36,7 @@ class Refit:
     comparison : challenge.Comparison
         With the champion of then.
     seconds : float
-        Of fitting.
+        Of processors, all threads together: a busy machine takes longer by the clock.
     """
 
     at: np.datetime64
@@ -63,7 +63,7 @@ class Life:
 
     @property
     def seconds(self) -> float:
-        """Of fitting, after the first model, which all policies share."""
+        """Of processors, for fitting after the first model, which all policies share."""
         return sum(refit.seconds for refit in self.refits)
 
     @property
@@ -116,7 +116,7 @@ class Simulation:
             for target, one in self.comparisons[name].items()
         )
         return (
-            f"{name}: {life.taken} of {len(life.refits)} challengers took over, {life.seconds:.0f} s of fitting; "
+            f"{name}: {life.taken} of {len(life.refits)} challengers took over, {life.seconds:.0f} s of CPU; "
             f"gain on never: {gains}, corrected."
         )
 
@@ -150,7 +150,7 @@ class _Fits:
             part = challenge.learnable(
                 self.data.at, self.data.label_at, until, embargo=self.embargo, window=self.window
             )
-            begin = time.perf_counter()
+            begin = time.process_time()
             fitted = learn(
                 self.data,
                 part,
@@ -158,7 +158,7 @@ class _Fits:
                 seed=1000 * self.seed + number,
                 warm=None if warm is None else Start(scaler=warm.fitted.scaler, network=warm.fitted.network),
             )
-            seconds = time.perf_counter() - begin
+            seconds = time.process_time() - begin
             lost = challenge.lost(self.data, fitted, np.arange(part.valid[0], len(self.data)))
             self.made[key] = _Fit(key=key, part=part, fitted=fitted, lost=lost, seconds=seconds)
         return self.made[key]

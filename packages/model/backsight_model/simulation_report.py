@@ -57,13 +57,13 @@ def _policy(found: Simulation, life: Life) -> dict[str, Any]:
         "loss": {target: float(values.mean()) for target, values in life.lost.items()},
         "challengers": len(life.refits),
         "taken": life.taken,
-        "seconds": life.seconds,
+        "cpu_seconds": life.seconds,
         "against_never": against,
         "refits": [
             {
                 "at": f"{refit.at}Z",
                 "why": refit.why,
-                "seconds": refit.seconds,
+                "cpu_seconds": refit.seconds,
                 "comparison": refit.comparison.to_json(),
             }
             for refit in life.refits
