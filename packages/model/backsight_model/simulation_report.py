@@ -37,8 +37,8 @@ def summary(found: Simulation, manifest: Manifest, settings: Settings) -> dict[s
         "title": f"Retraining: {manifest.series}, {manifest.horizon} bars ahead, service {manifest.service}",
         "scorer": manifest.scorer,
         "sentences": list(found.sentences),
-        "first": f"{found.at[0]}Z",
-        "last": f"{found.at[-1]}Z",
+        "first": f"{found.at[0].astype('datetime64[s]')}Z",
+        "last": f"{found.at[-1].astype('datetime64[s]')}Z",
         "instants": len(found.at),
         "policies": [_policy(found, life) for life in found.lives],
         "settings": asdict(settings),
@@ -61,7 +61,7 @@ def _policy(found: Simulation, life: Life) -> dict[str, Any]:
         "against_never": against,
         "refits": [
             {
-                "at": f"{refit.at}Z",
+                "at": f"{refit.at.astype('datetime64[s]')}Z",
                 "why": refit.why,
                 "cpu_seconds": refit.seconds,
                 "comparison": refit.comparison.to_json(),
