@@ -31,6 +31,7 @@ from backsight_features.lake import Lake
 from backsight_features.maintenance import folders
 from backsight_features.purged import PURGED
 from backsight_features.schemas import FACTS, Table
+from backsight_features.sights import VERSIONS
 from backsight_features.snapshot import Facts, Snapshot
 from backsight_features.spans import Span
 from backsight_features.text import Scorer
@@ -286,7 +287,8 @@ def _value(
     read: Frames, series: BarSeries, kind: Kind, feature: Feature, at: datetime, scorer: Scorer | None
 ) -> float | None:
     """Return the value that follows from some facts alone."""
-    background = Background.read(read, scorer, identify(read))
+    versions = identify(read) if kind == "text" else pl.DataFrame(schema=VERSIONS)
+    background = Background.read(read, scorer, versions)
     rows = states(kind, read, series, background, Span(to_us(at), to_us(at) + 1))
     value: float | None = rows[feature.name].item()
     return value
