@@ -26,6 +26,7 @@ from backsight_features.building.record import Record, records
 from backsight_features.building.states import KINDS, memory
 from backsight_features.errors import BadInput
 from backsight_features.lake import Lake
+from backsight_features.maintenance import folders
 from backsight_features.snapshot import Facts, Snapshot
 from backsight_features.text import Scorer
 from backsight_features.workspace import Workspace
@@ -130,16 +131,15 @@ def audit(
     Raises
     ------
     BadInput
-        If no features are built, or those of several series and none is named.
+        If no features are built, or those of several series and none is named, or a build was broken off.
     """
     chosen, record = _built(workspace.features, series)
     facts = Snapshot(lake=Lake(workspace.lake), versions=record.lake, ingested_until=record.ingested_until)
-    notes = []
+    gone = ""
     try:
         facts.ids()
     except delta.Gone as error:
-        facts = facts.renewed()
-        notes.append(f"the lake cannot be read as it was at the build, so it was read as it is now: {error}")
+        facts, gone = facts.renewed(), f"the lake cannot be read as it was at the build; build again: {error}"
     scorer = Scorer.parse(record.scorer) if record.scorer else None
     pipeline = Pipeline(
         facts=facts, series=chosen, compute=computing(chosen, scorer), where={ROWS: "all tables", **tables(chosen)}
@@ -148,17 +148,17 @@ def audit(
     few = _some(instants.at, _TIMES)
     looked, findings = _looked(pipeline, instants, few, say)
     say("feature tables")
-    stored = list(
-        stored_tables(facts, kept(facts, workspace.features), workspace.features, chosen, scorer, instants.at)
-    )
-    looked.append(LookedFor(check="stored", said=f"stored rows at {instants.said}"))
+    stored: list[Finding] = []
+    if not gone:
+        versions = kept(facts, workspace.features)
+        stored += stored_tables(facts, versions, workspace.features, chosen, scorer, instants.at)
+    looked.append(LookedFor(check="stored", said=gone or f"stored rows at {instants.said}", skipped=bool(gone)))
     say("windows online")
     served, found = _served(workspace, repo, chosen, service, few)
     return Audit(
         of=f"{chosen} in {workspace.lake}",
         findings=(*findings, *stored, *found),
         looked_for=(*looked, served),
-        notes=tuple(notes),
     )
 
 
@@ -212,22 +212,24 @@ def _some(instants: list[datetime], number: int) -> list[datetime]:
 
 
 def _built(folder: str | Path, wanted: BarSeries | None) -> tuple[BarSeries, Record]:
-    from backsight_features.maintenance import folders
-
-    found: dict[str, Record] = {}
+    """Return the series to audit, and what all its tables follow from."""
+    found: dict[str, list[Record]] = {}
     for name in folders(folder):
-        if name.partition("_")[0] in KINDS:
-            table = delta.open(delta.join(folder, name))
-            found.update({} if table is None else records(table))
-    if wanted is not None:
-        if str(wanted) not in found:
-            raise BadInput(
-                f"no features of {wanted} are built; there are those of {', '.join(sorted(found)) or 'nothing'}"
-            )
-        return wanted, found[str(wanted)]
+        table = delta.open(delta.join(folder, name)) if name.partition("_")[0] in KINDS else None
+        for series, record in ({} if table is None else records(table)).items():
+            found.setdefault(series, []).append(record)
+    names = ", ".join(sorted(found))
     if not found:
         raise BadInput(f"no features are built in {folder}; run `backsight build`")
-    if len(found) > 1:
-        raise BadInput(f"features of several bar series are built; choose one with --bars: {', '.join(sorted(found))}")
-    [(text, record)] = found.items()
-    return BarSeries.parse(text), record
+    if wanted is not None and str(wanted) not in found:
+        raise BadInput(f"no features of {wanted} are built; there are those of {names}")
+    if wanted is None and len(found) > 1:
+        raise BadInput(f"features of several bar series are built; choose one with --bars: {names}")
+    series = names if wanted is None else str(wanted)
+    first, *others = found[series]
+    if any(other != first for other in others):
+        raise BadInput(
+            f"a build of {series} was broken off: its tables come from different states of the lake; "
+            f"run `backsight build --bars {series}`"
+        )
+    return BarSeries.parse(series), first
