@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from backsight_features.audit.findings import Finding
-from backsight_features.audit.pipeline_future import COMPARED, Compute, differing, rows_until
+from backsight_features.audit.pipeline_future import COMPARED, Compute, differing, rows_until, shown
 from backsight_features.bars import BarSeries
 from backsight_features.frames import Frames
 from backsight_features.schemas import BARS, Table
@@ -50,13 +50,13 @@ def slices(
     for name, instant in differing(whole, part).items():
         row = pl.col("available_at") == instant
         rounding = name in whole.columns and _rounded(whole.filter(row)[name], part.filter(row)[name])
-        shown = [_shown(rows.filter(row), name) for rows in (whole, part)]
+        values = [shown(rows.filter(row), name) for rows in (whole, part)]
         yield Finding(
             check="slice",
             name=name,
             where=f"{where(name)} of {series.symbol}",
             instant=instant,
-            datum=f"{shown[0]} with bars from {first:%Y-%m-%d %H:%M} on, {shown[1]} with bars from "
+            datum=f"{values[0]} with bars from {first:%Y-%m-%d %H:%M} on, {values[1]} with bars from "
             f"{since:%Y-%m-%d %H:%M} on",
             said=f"the value depends on bars from more than {bars} before it, which is beyond the lookback"
             + (", in its rounding only: a running sum, as it seems" if rounding else ""),
@@ -101,12 +101,6 @@ def _rounded(one: pl.Series, other: pl.Series) -> bool:
     if not one.dtype.is_float() or len(one) != 1 or len(other) != 1:
         return False
     return bool(np.isclose(one.to_numpy(), other.to_numpy(), rtol=_ROUNDING, atol=0.0)[0])
-
-
-def _shown(row: pl.DataFrame, name: str) -> str:
-    if name not in row.columns:
-        return f"{row.height} rows"
-    return ", ".join(map(str, row[name].to_list())) or "no row"
 
 
 def _twice(table: Table, frame: pl.DataFrame) -> pl.DataFrame:

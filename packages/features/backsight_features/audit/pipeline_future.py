@@ -133,10 +133,7 @@ class _Trial:
     def values(self, feature: str, instant: datetime, place: int) -> tuple[str, str]:
         """Return a value without and with one more edit, in words."""
         rows = (self._rows(number).filter(pl.col("available_at") == instant) for number in (place, place + 1))
-        without, with_ = (
-            ("a row" if row.height else "no row") if feature == ROWS else ", ".join(map(str, row[feature].to_list()))
-            for row in rows
-        )
+        without, with_ = (shown(row, feature) for row in rows)
         return without, with_
 
     def decisive(self, feature: str) -> int:
@@ -180,6 +177,14 @@ def differing(honest: pl.DataFrame, other: pl.DataFrame) -> dict[str, datetime]:
         if len(instants):
             found[name] = instants[-1]
     return found
+
+
+def shown(row: pl.DataFrame, feature: str) -> str:
+    """Return a value in words, of a frame with the row of an instant or without it."""
+    if not row.height or feature == ROWS:
+        return "a row" if row.height else "no row"
+    value = row[feature][0]
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def tables(series: BarSeries) -> dict[str, str]:

@@ -13,7 +13,7 @@ import polars as pl
 from backsight_features import delta, text
 from backsight_features.audit.findings import Finding
 from backsight_features.audit.pipeline_clocks import worded
-from backsight_features.audit.pipeline_future import differing
+from backsight_features.audit.pipeline_future import differing, shown
 from backsight_features.bars import BarSeries
 from backsight_features.building.record import records
 from backsight_features.building.states import KINDS, READS, Background, Kind, states
@@ -151,9 +151,7 @@ def _stored(
     known: pl.DataFrame,
 ) -> Finding:
     at = stored["available_at"].item()
-    values = [
-        row[feature].to_list()[0] if feature in row.columns and row.height else "no row" for row in (stored, known)
-    ]
+    values = [shown(row, feature) for row in (stored, known)]
     ahead = _row(kind, Until(facts=facts, at=at, early=at + _EARLY), versions, series, scorer, at)
     datum = f"stored is {values[0]}, and {values[1]} follows from what was known"
     if feature in ahead.columns and ahead.height and ahead[feature].equals(stored[feature], null_equal=True):
