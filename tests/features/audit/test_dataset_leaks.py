@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -27,19 +28,38 @@ def beside(name: str) -> ModuleType:
 
 worlds, leaks = beside("dataset_worlds"), beside("dataset_leaks")
 LEAST_LEAKS, LEAST_CONTROLS, LEAST_CONVICTED = 60, 20, 0.95
-SEEDS = range(1, 6)
+TOGETHER = 12
+SEEDS = range(1, 4)
 
 
 def audited(world: Any) -> Audit:
     return audit_dataset(world.frame, Roles(**world.roles), claims=[Claim.parse(one) for one in world.claims])
 
 
-def convicts(found: Audit, leak: Any) -> bool:
+def convicts(found: Audit, leak: Any, about: str | None = None) -> bool:
     """Return whether a leak is convicted by the right name, with an instant and a datum."""
+    about = about or leak.about
     return any(
-        one.check == leak.check and one.name == leak.about and one.severity == "error" and one.datum and one.instant
+        one.check == leak.check and one.name == about and one.severity == "error" and one.datum and one.instant
         for one in found.findings
     )
+
+
+def convicted(market: Any) -> Iterator[tuple[str, bool]]:
+    """Yield each leak and whether it is convicted; those that only add a column to the table share audits."""
+    columns = {}
+    for name, leak in leaks.LEAKS.items():
+        world = leak.make(market)
+        if world.roles == market.roles and world.frame.drop("leaked", strict=False).equals(market.frame):
+            columns[name] = world.frame["leaked"].alias(name)
+        else:
+            yield name, convicts(audited(world), leak)
+    shared = list(columns)
+    for start in range(0, len(shared), TOGETHER):
+        names = shared[start : start + TOGETHER]
+        found = audited(replace(market, frame=market.frame.with_columns(columns[name] for name in names)))
+        for name in names:
+            yield name, convicts(found, leaks.LEAKS[name], name)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +70,7 @@ def market() -> Any:
 
 
 def test_leaks_are_convicted_by_name(market: Any) -> None:
-    escaped = [name for name, leak in leaks.LEAKS.items() if not convicts(audited(leak.make(market)), leak)]
+    escaped = [name for name, caught in convicted(market) if not caught]
     assert len(leaks.LEAKS) >= LEAST_LEAKS
     assert 1 - len(escaped) / len(leaks.LEAKS) >= LEAST_CONVICTED, escaped
     assert {leak.check for leak in leaks.LEAKS.values()} == set(CHECKS), "every check has leaks of its own"
@@ -76,13 +96,13 @@ def test_honest_features_of_real_bars_are_not_convicted(shared_data: Path, ahead
 
 @pytest.mark.prove
 def test_other_seeds() -> None:
-    convicted = made = 0
+    caught = made = 0
     for seed in SEEDS:
         market = worlds.market(seed)
         for leak in leaks.LEAKS.values():
-            convicted, made = convicted + convicts(audited(leak.make(market)), leak), made + 1
+            caught, made = caught + convicts(audited(leak.make(market)), leak), made + 1
         for name, control in worlds.CONTROLS.items():
             found = audited(control(seed))
             assert not found.errors, f"{name}, seed {seed}: {found.text()}"
-    print(f"{convicted} of {made} leaks convicted by name, none of {len(SEEDS) * len(worlds.CONTROLS)} clean tables")
-    assert convicted / made >= LEAST_CONVICTED
+    print(f"{caught} of {made} leaks convicted by name, none of {len(SEEDS) * len(worlds.CONTROLS)} clean tables")
+    assert caught / made >= LEAST_CONVICTED

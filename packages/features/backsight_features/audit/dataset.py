@@ -94,7 +94,8 @@ def _frame(data: "pl.DataFrame | pd.DataFrame | Path") -> pl.DataFrame:
 
 
 def _audited(of: Table, claims: tuple[Claim, ...]) -> Audit:
-    reached = prices.reach(of)
+    of = prices.priced(of)
+    reached = prices.reach(of, of.price)
     known = reached[2] if reached else of.horizon
     horizon = known or 1
     scored = baselines.scores(of, claims, horizon)

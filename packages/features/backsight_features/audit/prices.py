@@ -1,6 +1,7 @@
 """Checks ``open-stamp`` and ``horizon``: features and labels against the price that was known at each row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -86,34 +87,64 @@ def _of_next_bar(table: Table, name: str, values: FloatArray, what: str) -> Find
     )
 
 
-def reach(table: Table) -> tuple[str, int, int] | None:
-    """Return what the label is of the price, and from and to which row, relative to its own; None if nothing is equal.
+Reach = tuple[str, int, int]
+"""What a label is of a price, and from and to which row, relative to its own."""
+
+
+def reach(table: Table, price: FloatArray | None, *, starts: Sequence[int] = (0, -1, 1, -2, 2)) -> Reach | None:
+    """Return what the label is of a price, beginning at one of the rows named; None if nothing is equal.
 
     Looked for are the price itself, its difference, simple and logarithmic return, their signs, and the realised
     variance and volatility, over up to twice the stated horizon and 48 rows more.
     """
-    if table.price is None:
+    if price is None:
         return None
     most = min(2 * (table.horizon or 1) + _FURTHER, _MOST, len(table) // 2)
-    rows = np.flatnonzero(np.isfinite(table.label) & np.isfinite(table.price))
+    rows = np.flatnonzero(np.isfinite(table.label) & np.isfinite(price))
     rows = rows[(rows >= 3) & (rows < len(table) - most - 3)]
     rows = rows[table.group[rows - 3] == table.group[rows]]
     rows = rows[table.group[rows + most + 2] == table.group[rows]]
     if len(rows) < 50:
         return None
     rows = rows[np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).astype(int)]
-    label, price = table.label[rows], table.price
+    label = table.label[rows]
     spread = label.std()
     if not spread:
         return None
     binary = table.classes and len(np.unique(label)) == 2
-    for start in (0, -1, 1, -2, 2):
+    for start in starts:
         sought = _sign if binary else partial(_equal, spread=spread)
         found = sought(label, price, rows, start, most)
         if found is not None:
             what, stop = found
             return what, start, stop
     return None
+
+
+def priced(table: Table) -> Table:
+    """Return the table with its price, where none was named and the label is the return of a column.
+
+    A price that the label follows at its row is one that was known there. Where the label is the next value itself, a
+    column that lags may pass for the price, so that the horizon has to be stated as one row.
+    """
+    if table.price is not None:
+        return table
+    for name in table.features:
+        column = table.column(name)
+        if not np.nanmin(column) > 0:
+            continue
+        found = reach(table, column, starts=(0,))
+        if found is None or (found[0] == "price" and not found[2] == 1 == table.horizon):
+            continue
+        note = f"{name} is taken for the price: the label is its {found[0]} over {found[2]} rows."
+        return replace(
+            table,
+            roles=replace(table.roles, price=name),
+            price=column,
+            features=tuple(one for one in table.features if one != name),
+            notes=(*table.notes, note),
+        )
+    return table
 
 
 def _equal(
@@ -158,7 +189,7 @@ def _sign(label: FloatArray, price: FloatArray, rows: IntArray, start: int, most
     return None
 
 
-def horizons(table: Table, found: tuple[str, int, int] | None) -> Iterator[Finding]:
+def horizons(table: Table, found: Reach | None) -> Iterator[Finding]:
     """Yield a finding where the label is of another horizon than stated, or begins before its row."""
     if found is None:
         return
