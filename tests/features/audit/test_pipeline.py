@@ -438,7 +438,8 @@ def test_our_own_features_are_not_convicted(seed: int, world: Callable, rows_of:
 
 def with_dates(facts: Frames) -> Frames:
     day = pl.col("observed_at").dt.truncate("1d")
-    return changed(facts, "news", observed_at=day, available_at=day + HOUR, ingested_at=day + HOUR)
+    stamps = {"observed_at": day, "available_at": day + HOUR, "ingested_at": day + HOUR}
+    return changed(facts, "news", **stamps, available_at_estimated=pl.lit(True))
 
 
 def with_daily_bars(facts: Frames) -> Frames:
@@ -501,6 +502,11 @@ def test_clocks_that_are_right_beside_others_are_not(facts: Frames) -> None:
     longer = with_longer["bars"].filter(pl.col("timeframe") == "4h")
     right = facts.having(bars=pl.concat([facts["bars"], longer]))
     assert list(pipeline(right, features).clocks()) == []
+    # A feed with dates only whose articles were sighted, and an archive of what was sighted once.
+    sighted = changed(with_dates(facts), "news", available_at_estimated=pl.lit(False))
+    assert list(pipeline(sighted, features).clocks()) == []
+    archive = changed(facts, "news", source=pl.lit("pull:gdelt-doc"), ingested_at=pl.lit(NOW))
+    assert {one.severity for one in pipeline(archive, features).clocks()} == {"warning"}
     dump = changed(facts, "posts", source=pl.lit("dump:reddit-first-seen"), ingested_at=pl.lit(NOW))
     assert list(pipeline(dump, features).clocks()) == []
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from backsight_features.audit.findings import Finding
+from backsight_features.audit.findings import Finding, Severity
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import timeframe
 from backsight_features.schemas import BARS, BOOKS, FACTS, MACRO, NEWS, POSTS, SCORES, Table
@@ -35,10 +35,12 @@ def impossible(facts: Facts) -> Iterator[Finding]:
 
 
 def dates_for_instants(facts: Facts) -> Iterator[Finding]:
-    """Yield sources whose stamps are dates without a time that count from the first minute of their day."""
+    """Yield sources whose stamps are dates without a time that count from within their day, without being sighted."""
     for table in (NEWS, POSTS):
-        midnight = pl.col("observed_at") == pl.col("observed_at").dt.truncate("1d")
-        early = pl.col("available_at") < pl.col("observed_at") + _DAY
+        day = pl.col("observed_at").dt.truncate("1d")
+        midnight = pl.col("observed_at") == day
+        unseen = pl.col("available_at_estimated") | (pl.col("available_at") == day)
+        early = unseen & (pl.col("available_at") < pl.col("observed_at") + _DAY)
         rows = facts.scan(table).group_by("source").agg(all=pl.len(), early=(midnight & early).sum()).collect()
         habit = rows.filter(pl.col("early") >= _FEWEST, pl.col("early") * 5 >= pl.col("all"))["source"]
         yield from _first(
@@ -69,7 +71,8 @@ def dates_for_instants(facts: Facts) -> Iterator[Finding]:
 def backfilled(facts: Facts) -> Iterator[Finding]:
     """Yield facts that were written long after they claim to have been sighted, and are neither estimated nor a dump.
 
-    Macro vintages are dated by their publisher, and scores by their text.
+    Macro vintages are dated by their publisher, and scores by their text; news may have been sighted by an archive, so
+    of these it is a warning.
     """
     for table in FACTS.values():
         if table in (MACRO, SCORES):
@@ -82,6 +85,7 @@ def backfilled(facts: Facts) -> Iterator[Finding]:
             check="backfilled",
             said="{rows} facts of {source} were written more than a day after they say that they were sighted",
             right="what is filled in later is available from when it came, or is marked as estimated",
+            severity="warning" if table is NEWS else "error",
         )
 
 
@@ -155,7 +159,9 @@ def _never_in_time(bars: pl.LazyFrame, series: BarSeries) -> Iterator[Finding]:
         )
 
 
-def _first(rows: pl.LazyFrame, table: Table, *, check: str, said: str, right: str) -> Iterator[Finding]:
+def _first(
+    rows: pl.LazyFrame, table: Table, *, check: str, said: str, right: str, severity: Severity = "error"
+) -> Iterator[Finding]:
     """Yield a finding for each source, with its first fact."""
     found = (
         rows.sort("available_at", *table.key, nulls_last=True)
@@ -172,6 +178,7 @@ def _first(rows: pl.LazyFrame, table: Table, *, check: str, said: str, right: st
             datum=worded(table, row),
             said=said.format(rows=f"{row['rows']:,}", source=row["source"]),
             right=right,
+            severity=severity,
         )
 
 
