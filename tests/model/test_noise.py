@@ -68,7 +68,8 @@ def noise(seed: int, hours: int, expected: Expected, made_of: Callable[..., Trai
     """Return a world in which the sign of a move is a toss, and a baseline knows all of its variance that can be known.
 
     HAR-X reads `range_1h`, in whose place the best forecast of log realised variance stands: intraday prices that give
-    the variance away. So neither target holds anything for the model to find but what HAR-X loses by learning its weights.
+    the variance away. So neither target holds anything for the model to find, but for what HAR-X loses by having to
+    learn its weights.
     """
     rng = np.random.default_rng(seed)
     moves, variance = (values[WARM_UP:] for values in garch(rng, WARM_UP + hours))
