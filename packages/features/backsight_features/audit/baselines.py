@@ -103,7 +103,8 @@ def judged_rows(table: Table) -> BoolArray:
 
 def scores(table: Table, claims: tuple[Claim, ...], horizon: int) -> tuple[Score, ...]:
     """Return what is claimed, and what predictions and baselines score on the same rows."""
-    names = ("accuracy",) if table.classes else ("mape", "rmse", "mae", "r2")
+    percent = ("mape",) if np.nanmin(table.label) > 0 or any(one.metric == "mape" for one in claims) else ()
+    names = ("accuracy",) if table.classes else (*percent, "rmse", "mae", "r2")
     known = persistence(table, horizon)
     rows = judged_rows(table) & np.isfinite(table.label) & np.isfinite(known)
     forecasts = {PERSISTENCE: known}

@@ -119,7 +119,7 @@ def _audited(of: Table, claims: tuple[Claim, ...]) -> Audit:
     return Audit(
         of=of.where,
         findings=tuple(_sharpest(findings)),
-        looked_for=tuple(_looked_for(of)),
+        looked_for=tuple(_looked_for(of, known)),
         scores=(*scored, *clock_scores) if claims or of.roles.prediction or by_clock else (),
         notes=of.notes,
     )
@@ -136,8 +136,8 @@ def _sharpest(findings: list[Finding]) -> list[Finding]:
     return list(kept.values())[::-1]
 
 
-def _looked_for(of: Table) -> list[LookedFor]:
-    given = {"price": of.price is not None, "split": of.parts is not None, "horizon": of.horizon is not None}
+def _looked_for(of: Table, horizon: int | None) -> list[LookedFor]:
+    given = {"price": of.price is not None, "split": of.parts is not None, "horizon": horizon is not None}
     found = []
     for check, said in CHECKS.items():
         lacking = [need for need in _NEEDS.get(check, ()) if not given[need]]

@@ -43,7 +43,8 @@ def overlaps(table: Table, rows: int | None) -> Iterator[Finding]:
             name=table.parts.name,
             where=table.where,
             instant=table.instant(row),
-            datum=f"{table.said(table.roles.label, row)} is learnt from, reaches {lasting(horizon)} ahead; the row of "
+            datum=f"{table.said(table.roles.label, row)} and learnt from; "
+            f"it reaches {lasting(horizon)} ahead, and the row of "
             f"{when(from_us(other))} is judged",
             said=f"the labels of {within.sum():,} rows that are learnt from share time with labels that are judged.",
             right=f"leave {lasting(horizon)} of rows out before what is judged (purge), and after it (embargo)",
