@@ -145,13 +145,14 @@ def refits(samples: int) -> list[dict[str, dict[str, float]]]:
     fast, slow = rows[index[:, -1]], rows[index].mean(axis=1) * np.sqrt(LENGTH)
     bend = fast[:, 0] * np.sign(slow[:, 1]) + (1 - drift) * np.abs(fast[:, 2]) + drift * np.abs(fast[:, 3])
     bend = 0.8 * (bend - bend.mean())
-    targets = np.column_stack([bend + rng.standard_normal(samples), rng.random(samples) < 1 / (1 + np.exp(-bend))])
+    residual, scaled = bend + rng.standard_normal(samples), 0.3 * bend + rng.standard_normal(samples)
+    targets = np.column_stack([residual, rng.random(samples) < 1 / (1 + np.exp(-bend)), scaled])
     quarter, before, done = min(QUARTER, samples // 8), None, []
     for number in range(REFITS + 1):
         now = samples - quarter * (REFITS + 1 - number)
         fit, valid, test = np.arange(now - quarter), np.arange(now - quarter, now), np.arange(now, now + quarter)
         line, settled = (
-            linear.heads(fast[which], targets[which, 0], targets[which, 1] > 0, strength=0.05)
+            linear.heads(fast[which], residual[which], targets[which, 1] > 0, scaled[which], unit=1.0, strength=0.05)
             for which in (fit, np.arange(now))
         )
         taken, scored = {}, {}

@@ -133,12 +133,12 @@ def test_a_planted_relation_is_found_and_price_alone_does_not_do(signal: tuple[D
     assert judged["verdict"] == "tradable", "the relation is stronger than any real one"
     assert judged["promoted"]
     assert any("Net Sharpe ratio" in flag for flag in judged["red_flags"]), "and nobody would believe it"
-    assert judged["proven"] == {"volatility": True, "direction": True}
+    assert judged["proven"] == {"volatility": True, "direction": True, "return": True}
     proven = claims(judged)
     assert proven["volatility: forecast_1h over price_1h"]
     assert proven["direction: forecast_1h over price_1h"]
     page = Path(judged["report_html"]).read_text()
-    assert "Verdict: tradable, with skill in volatility and direction." in page
+    assert "Verdict: tradable, with skill in volatility, direction and return." in page
     assert "sentfin-tiny-bert" in page, "the scorer is named"
 
 
@@ -168,6 +168,7 @@ def test_a_forecast_comes_from_the_newest_window_or_not_at_all(signal: tuple[Des
     assert forecast["observed_at"] == "2024-06-30T00:00:00+00:00"
     assert 0 < forecast["p_up"] < 1
     assert 0.05 < forecast["volatility"] < 5
+    assert -0.5 < forecast["quantiles"]["0.05"] < forecast["quantiles"]["0.95"] < 0.5
     assert forecast["skill"] is True
 
     refusals = {
@@ -257,7 +258,8 @@ def until(data: TrainingSet, cut: Windows, at: datetime, bundle: Bundle) -> dict
     settled = data.label_at <= instant
     seen = cut.gather(np.flatnonzero(cut.at <= instant)[-500:])
     try:
-        forecast = np.array(estimate(bundle, seen[-1], name="last"))
+        (expected,) = estimate(bundle, seen[-1], name="last")
+        forecast = np.array([expected.p_up, expected.log_rv, *expected.quantiles.values()])
     except Missing:  # right behind a gap; then it has to be refused in either world
         forecast = np.array([])
     return {

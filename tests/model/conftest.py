@@ -75,9 +75,10 @@ def world() -> Callable[..., TrainingSet]:
         turbulence: float = 0.0,
         length: int = 24,
         horizon: int = 24,
+        further: tuple[int, ...] = (),
     ) -> TrainingSet:
         bars, states = make_bars(seed, hours, drift, turbulence)
-        return label(make_windows(states, length), bars, horizon=horizon)
+        return label(make_windows(states, length), bars, horizon=horizon, further=further)
 
     return make
 

@@ -36,6 +36,7 @@ def manifest(data: TrainingSet) -> Manifest:
         features_sha256=features_digest(data.windows.features),
         length=data.windows.index.shape[1],
         horizon=data.horizon,
+        further=list(data.further),
         seed=1,
         ingested_until="2024-01-01T00:00:00+00:00",
         first_at="2023-01-01T00:00:15+00:00",
@@ -54,14 +55,15 @@ def verdict(p_value: float) -> Verdict:
         model="LSTM", reference="HAR", count=9, loss=1, reference_loss=2, gain=1, low=0, high=2, p_value=p_value,
         detectable=1,
     )  # fmt: skip
-    claims = proof.judge({"volatility": (comparison,), "direction": (replace(comparison, p_value=0.9),)})
+    missed = (replace(comparison, p_value=0.9),)
+    claims = proof.judge({"volatility": (comparison,), "direction": missed, "return": missed})
     signs = proof.Directional(accuracy=0.5, statistic=0, p_value=1, detectable=0.1)
-    return Verdict(claims=claims, comparisons={"volatility": (), "direction": ()}, directional=signs)
+    return Verdict(claims=claims, comparisons={}, directional=signs)
 
 
 @pytest.fixture(scope="module")
 def data(world: Callable[..., TrainingSet]) -> TrainingSet:
-    return world(4, hours=1100, length=12)
+    return world(4, hours=1100, length=12, further=(6,))
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +126,27 @@ def test_onnx_forecasts_what_keras_does(data: TrainingSet, fitted: Fitted, writt
     by_keras = fitted.network.predict(rows, data.windows.index[some])
     by_onnx = read.run(rows[data.windows.index[some]])
     np.testing.assert_allclose(by_onnx, by_keras, atol=1e-5)
-    p_up, log_rv = estimate(read, data.windows.gather(some[:1])[0], name="x")
+    expected, soon = estimate(read, data.windows.gather(some[:1])[0], name="x")
     newest = rows[data.windows.index[some[:1], -1]]
-    expected = fitted.harx.predict(newest, data.windows.features)[0] + fitted.residual_scale * by_keras[0, 0]
-    assert log_rv == pytest.approx(expected, abs=1e-5)
-    assert p_up == pytest.approx(1 / (1 + np.exp(-by_keras[0, 1])), abs=1e-6)
+    harx = fitted.harx.predict(newest, data.windows.features)[0]
+    assert expected.log_rv == pytest.approx(harx + fitted.residual_scale * by_keras[0, 0], abs=1e-5)
+    np.testing.assert_allclose(list(expected.quantiles.values()), np.exp(0.5 * harx) * by_keras[0, 2:9], atol=1e-6)
+    assert (np.diff(by_onnx[:, 2:9], axis=1) >= 0).all()
+    assert (np.diff(by_onnx[:, 11:], axis=1) >= 0).all()
+    (lines,) = fitted.further
+    harx = lines.harx.predict(newest, data.windows.features)[0]
+    assert soon.horizon == timedelta(hours=6)
+    assert soon.log_rv == pytest.approx(harx + lines.residual_scale * by_keras[0, 9], abs=1e-5)
+    assert soon.p_up == pytest.approx(1 / (1 + np.exp(-by_keras[0, 10])), abs=1e-6)
+    np.testing.assert_allclose(list(soon.quantiles.values()), np.exp(0.5 * harx) * by_keras[0, 11:], atol=1e-6)
+    assert expected.p_up == pytest.approx(1 / (1 + np.exp(-by_keras[0, 1])), abs=1e-6)
 
 
 def test_the_document_says_what_it_was_learnt_from(data: TrainingSet, written: Path) -> None:
     document = json.loads((written / "bundle.json").read_text())
     assert document["manifest"]["sha256"] == data.sha256()
     assert document["features"] == list(data.windows.features)
-    assert document["proven"] == {"volatility": True, "direction": False}
+    assert document["proven"] == {"volatility": True, "direction": False, "return": False}
     assert "after the walk-forward proof" in document["fitted_on"]
     assert sorted(path.name for path in written.iterdir()) == ["bundle.json", "model.keras", "model.onnx", "probe.npz"]
 
@@ -250,15 +261,26 @@ def test_a_report_says_that_its_model_is_used_without_skill(tmp_path: Path) -> N
 
 def test_the_line_says_all_that_matters(written: Path, window: Window) -> None:
     made = forecast(bundle.read(written), window)
-    assert 0 < made.p_up < 1
-    assert made.volatility == pytest.approx(np.sqrt(np.exp(made.log_rv) * 365))
+    assert 0 < made.outlooks[0].p_up < 1
+    assert made.outlooks[0].volatility == pytest.approx(np.sqrt(np.exp(made.outlooks[0].log_rv) * 365))
     assert made.age == timedelta(minutes=2)
     assert "BTC-USD next 24 h as of 2023-02-10T07:00:15Z: P(up) 0." in made.line
+    assert "a year; next 6 h: P(up) 0." in made.line
     assert "0:02:00 old" in made.line
     assert made.line.endswith("proven skill in volatility only)")
-    unproven = replace(bundle.read(written), proven={"volatility": False, "direction": False})
+    both = {"volatility": True, "direction": False, "return": True}
+    assert replace(made, proven=both).line.endswith("; proven skill in volatility and return only)")
+    assert replace(made, proven=dict.fromkeys(both, True)).line.endswith("; proven skill)")
+    unproven = replace(bundle.read(written), proven=dict.fromkeys(made.proven, False))
     assert forecast(unproven, window).line.endswith("no proven skill)")
-    assert json.loads(json.dumps(made.to_json()))["skill"] is True
+    document = json.loads(json.dumps(made.to_json()))
+    assert document["skill"] is True
+    assert list(document["quantiles"]) == ["0.05", "0.1", "0.25", "0.5", "0.75", "0.9", "0.95"]
+    quantiles = list(document["quantiles"].values())
+    assert sorted(quantiles) == quantiles == list(made.outlooks[0].quantiles.values())
+    assert [outlook["horizon_seconds"] for outlook in (document, *document["further"])] == [24 * 3600, 6 * 3600]
+    low, high = np.expm1(quantiles[1]), np.expm1(quantiles[-2])
+    assert f", return {low:+.1%} to {high:+.1%} (80%), volatility " in made.line
 
 
 def test_another_list_of_features_is_refused(written: Path, window: Window) -> None:
@@ -284,8 +306,7 @@ def test_forecasting_imports_neither_tensorflow_nor_sources(written: Path) -> No
         "from backsight_model import bundle, forecast\n"
         "read = bundle.read(pathlib.Path(sys.argv[1]))\n"
         "values = np.zeros((read.length, len(read.features)), dtype=np.float32)\n"
-        "p_up, log_rv = forecast.estimate(read, values, name='x')\n"
-        "assert 0 < p_up < 1\n"
+        "assert 0 < forecast.estimate(read, values, name='x')[0].p_up < 1\n"
         "heavy = {'tensorflow', 'keras', 'feast', 'sklearn', 'matplotlib', 'ccxt', 'transformers'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from backsight_model import evidence
 from backsight_model.trading import Costs, Tape, trade
-from backsight_model.verdict import Losses
+from backsight_model.verdict import Losses, against_each
 from backsight_model.walk import MODEL
 
 HORIZON = 24
 VOLATILITY = ("persistence", "log-HAR", "HAR-X", "linear", MODEL)
 DIRECTION = ("base rate", "persistence", "one-bar reversal", "logistic", MODEL)
+RETURN = ("persistence", "HAR-X", "linear", MODEL)
 
 
 def lost(seed: int, *, better: float, n: int = 3000) -> Losses:
@@ -28,6 +29,7 @@ def lost(seed: int, *, better: float, n: int = 3000) -> Losses:
         volatility=of(VOLATILITY),
         qlike=of(VOLATILITY),
         direction=of(DIRECTION),
+        pinball=of(RETURN),
         hit={name: rng.random(n) < 0.5 for name in DIRECTION},
         lag=4 * HORIZON,
     )
@@ -53,7 +55,9 @@ def test_words_on_all_forecasters_follow_from_the_numbers(better: float) -> None
 
 
 def test_the_instants_needed_are_those_that_would_show_the_gain() -> None:
-    section = evidence.comparisons(lost(2, better=0.01), horizon=HORIZON, caption=caption)["volatility"]
+    losses = lost(2, better=0.01)
+    sections = evidence.comparisons(losses, against_each(losses), horizon=HORIZON, caption=caption)
+    section = sections["volatility"]
     assert [row["reference"] for row in section["rows"]] == [name for name in VOLATILITY if name != MODEL]
     for row in section["rows"]:
         assert (row["needed"] is None) == (row["gain"] <= 0)
@@ -68,7 +72,7 @@ def test_a_winner_by_merit_stays_one_and_one_by_luck_does_not() -> None:
         {row["chosen"]: row for row in evidence.candidates(lost(3, better=better), None)} for better in (0.2, 0.0)
     )
     assert set(merit) == {f"forecasters, {said}" for said in evidence.PLAIN.values()}
-    assert all(row["probability"] < 0.01 and row["candidates"] == 5 for row in merit.values())
+    assert all(row["probability"] < 0.01 and row["candidates"] >= 4 for row in merit.values())
     assert all(row["probability"] > 0.1 for row in luck.values())
 
 

@@ -80,6 +80,7 @@ def trained(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory, st
         service="forecast_1h",
         compare=("price_1h",),
         horizon=timedelta(hours=24),
+        further=(timedelta(hours=6),),
         length=8,
         folds=2,
         seed=1,
@@ -107,9 +108,23 @@ def test_a_run_leaves_bundle_pointer_and_report(trained: SimpleNamespace) -> Non
     assert [claim["name"] for claim in document["claims"]] == [
         "volatility",
         "direction",
+        "return",
+        "volatility over 6 bars",
+        "direction over 6 bars",
+        "return over 6 bars",
         "volatility: forecast_1h over price_1h",
         "direction: forecast_1h over price_1h",
+        "return: forecast_1h over price_1h",
     ]
+    assert [row["model"] for row in document["horizons"]["rows"]][2:4] == [
+        "return over 24 bars",
+        "volatility over 6 bars",
+    ]
+    by_name = {claim["name"]: claim for claim in document["claims"]}
+    assert document["horizons"]["rows"][3]["p_value"] == by_name["volatility over 6 bars"]["p_value"]
+    assert [row["bars"] for row in document["horizons"]["held"]] == [24, 6]
+    assert (document["manifest"]["horizon"], document["manifest"]["further"]) == (24, [6])
+    assert "<h2>All horizons</h2>" in done.html.read_text()
     assert sum("fold" in line for line in trained.said) == 4
     assert not [path for path in workspace.models.iterdir() if path.name.startswith(".new-")]
 
@@ -165,7 +180,7 @@ def test_the_manifest_rebuilds_the_training_set_after_late_data(
 
 
 def test_a_final_period_is_scored_once_and_trials_are_counted(trained: SimpleNamespace) -> None:
-    plan = replace(trained.plan, compare=(), folds=1, held=0.2, trials=2, window=timedelta(days=20))
+    plan = replace(trained.plan, compare=(), further=(), folds=1, held=0.2, trials=2, window=timedelta(days=20))
     models = trained.workspace.models
     first, last = trained.store.windows("forecast_1h", ["BTC-USD"], length=8).at[[0, -1]]
     spent = lastlook.span_of(str(SERIES), np.array([first, last]))
@@ -198,6 +213,7 @@ def test_samples_can_be_bounded_in_time(trained: SimpleNamespace) -> None:
         service="forecast_1h",
         length=8,
         horizon=everything.horizon,
+        further=everything.further,
         first_at=first + timedelta(days=5),
         last_at=last - timedelta(days=5),
     )
@@ -281,7 +297,9 @@ def test_bars_label_windows_of_their_own_length_only(trained: SimpleNamespace) -
 
 
 def test_a_horizon_must_be_whole_bars(trained: SimpleNamespace) -> None:
-    assert trained.plan.bars_ahead == 24
+    assert trained.plan.bars_ahead == (24, 6)
+    assert trained.plan.embargo == timedelta(hours=24)
+    assert replace(trained.plan, further=(timedelta(days=7),)).embargo == timedelta(days=7)
     with pytest.raises(BadInput, match="no whole number of bars"):
         replace(trained.plan, horizon=timedelta(minutes=90)).bars_ahead  # noqa: B018
 

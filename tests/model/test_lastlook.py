@@ -75,8 +75,8 @@ def scored(world: Callable[..., TrainingSet]) -> tuple[TrainingSet, FinalPeriod]
 def test_the_final_period_is_judged_by_the_rule_of_the_walk(scored: tuple[TrainingSet, FinalPeriod]) -> None:
     data, final = scored
     assert final.samples == (data.at >= lastlook.start_of(data.at, share=0.2)).sum()
-    assert [claim.name for claim in final.verdict.claims][:2] == ["volatility", "direction"]
-    assert len(final.verdict.claims) == 4
+    assert [claim.name for claim in final.verdict.claims][:3] == ["volatility", "direction", "return"]
+    assert len(final.verdict.claims) == 6
     document = final.to_json()
     assert document["sentences"] == list(final.verdict.sentences)
     assert document["title"].endswith(f"{final.samples} samples: scored once.")

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from backsight_features.errors import BadInput
-from backsight_model.linear import Line
+from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
 from backsight_model.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 LENGTH, WIDTH, SAMPLES = 8, 3, 500
 SMALL = Settings(members=1, epochs=2, units=4, projection=4, stride=1, dropout=0.1, learning_rate=1e-2, batch=32)
 FIT, VALID = np.arange(350), np.arange(370, SAMPLES)
-FLAT = Line(weights=np.zeros((WIDTH, 2)), bias=np.zeros(2))
+FLAT = Line(weights=np.zeros((WIDTH, OUTPUTS)), bias=np.zeros(OUTPUTS))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     rows = rng.standard_normal((SAMPLES + LENGTH, WIDTH)).astype(np.float32)
     index = (np.arange(SAMPLES)[:, None] + np.arange(LENGTH)).astype(np.int32)
-    return rows, index, np.column_stack([2 * rows[index[:, -1], 0], np.full(SAMPLES, 0.5)])
+    wanted = [2 * rows[index[:, -1], 0], np.full(SAMPLES, 0.5), rng.standard_normal(SAMPLES)]
+    return rows, index, np.column_stack(wanted)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ EVERYTHING = replace(SMALL, epochs=1, layers=2, recurrent_l2=1e-3, instance_norm
 
 
 def test_all_variants_together_repeat_themselves_and_leave_as_onnx(
-    train: Any, sample: tuple[np.ndarray, ...], tmp_path: Path
+    lstm: Any, train: Any, sample: tuple[np.ndarray, ...], tmp_path: Path
 ) -> None:
     rows, index, _ = sample
     one, same = train(EVERYTHING), train(EVERYTHING)
@@ -69,6 +70,7 @@ def test_all_variants_together_repeat_themselves_and_leave_as_onnx(
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     given = session.run(None, {session.get_inputs()[0].name: rows[index[:20]]})[0]
     np.testing.assert_allclose(given, one.predict(rows, index[:20]), atol=1e-5)
+    np.testing.assert_array_equal(lstm.load(tmp_path).predict(rows, index[:20]), one.predict(rows, index[:20]))
 
 
 def test_a_second_layer_lies_on_the_first(lstm: Any) -> None:
@@ -105,6 +107,17 @@ def test_with_instance_norm_the_lstm_sees_no_level_and_no_scale(lstm: Any) -> No
     assert np.isfinite(relative(still)).all()
 
 
+def test_quantiles_of_random_weights_never_cross_and_a_silent_lstm_leaves_the_line(lstm: Any) -> None:
+    window = np.random.default_rng(4).standard_normal((300, LENGTH, WIDTH)).astype(np.float32)
+    model = bent(lstm, SMALL)
+    assert (np.diff(np.asarray(model(window))[:, QUANTILES], axis=1) >= 0).all()
+    untrained = lstm._build(LENGTH, WIDTH, SMALL)
+    rng = np.random.default_rng(6)
+    line = Line(weights=rng.standard_normal((WIDTH, OUTPUTS)), bias=rng.standard_normal(OUTPUTS))
+    untrained.get_layer("line").set_weights([line.weights, line.bias])
+    np.testing.assert_allclose(untrained(window), line.predict(window[:, -1]), atol=1e-4)
+
+
 def test_attention_pools_all_states(lstm: Any) -> None:
     states = np.random.default_rng(2).standard_normal((5, LENGTH, 4)).astype(np.float32)
     keras = lstm.keras
@@ -134,7 +147,8 @@ def test_a_penalty_that_shrinks_does_not_pass_for_a_gain(train: Any, sample: tup
 
 def test_a_warm_start_goes_on_from_what_was_learnt(train: Any, cold: Any, sample: tuple[np.ndarray, ...]) -> None:
     rows, index, targets = sample
-    line = Line(weights=np.full((WIDTH, 2), [0.01, 0.0]), bias=np.array([0.0, 0.1]))
+    line = Line(weights=FLAT.weights.copy(), bias=FLAT.bias.copy())
+    line.weights[:, RESIDUAL], line.bias[LOGIT] = 0.01, 0.1
     warm = train(SMALL, warm=cold, line=line)
     np.testing.assert_allclose(warm.members[0].get_layer("line").get_weights()[0], line.weights, rtol=1e-6)
     errors = [np.square(one.predict(rows, index[VALID])[:, 0] - targets[VALID, 0]).mean() for one in (cold, warm)]

@@ -15,7 +15,7 @@ from backsight_features.workspace import Workspace
 from backsight_model.provenance import provenance
 from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet, collect
-from backsight_model.verdict import Verdict, decide, losses
+from backsight_model.verdict import TARGETS, Verdict, decide, losses
 from backsight_model.walk import MODEL, walk
 from click.testing import CliRunner
 
@@ -95,7 +95,7 @@ def test_no_forecast_is_better_than_the_one_that_the_baseline_is_given(
 
 
 def test_noise_rarely_gives_skill(expected: Expected, made_of: Callable[..., TrainingSet]) -> None:
-    claimed = {"volatility": 0, "direction": 0}
+    claimed = dict.fromkeys(TARGETS, 0)
     skilled = 0
     for seed in range(100):
         verdict = judged(noise(seed, 5_000, expected, made_of), settings=Settings(members=1, epochs=4), seed=seed)

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from backsight_model import flags, report
+from backsight_model import distribution, flags, report
 from backsight_model.manifest import Manifest
+from backsight_model.quantiles import GAUSSIAN, LEVELS
 from backsight_model.settings import Settings
 from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import Verdict, decide, losses, sentence
+from backsight_model.verdict import TARGETS, Verdict, decide, losses, sentence
 from backsight_model.walk import MODEL, Walk
 
 World = Callable[..., TrainingSet]
@@ -31,6 +32,8 @@ def made_up(data: TrainingSet, *, knows: float) -> Walk:
     plain = level + 0.3 * noise
     toss = np.full(len(samples), 0.5)
     sure = 0.5 + knows * (data.up[samples] - 0.5)
+    came, width = data.log_return[samples, None], np.exp(0.5 * plain)[:, None]
+    quantiles = dict.fromkeys(("persistence", "HAR-X", "linear"), width * GAUSSIAN)
     log_rv = dict.fromkeys(("persistence", "log-HAR", "HAR-X", "linear"), plain)
     p_up = dict.fromkeys(("base rate", "persistence", "one-bar reversal", "logistic"), toss)
     return Walk(
@@ -38,10 +41,12 @@ def made_up(data: TrainingSet, *, knows: float) -> Walk:
         fold=1 + (np.arange(len(samples)) >= len(samples) // 2),
         log_rv={**log_rv, MODEL: plain + knows * (truth - plain)},
         p_up={**p_up, MODEL: np.clip(sure + 0.01 * noise, 0.01, 0.99)},
+        quantiles={**quantiles, MODEL: knows * came + (1 - knows) * width * GAUSSIAN},
         below_mean={name: np.full(len(samples), 0.1) for name in (*log_rv, MODEL)},
         by_seed={
             "volatility": plain + np.array([[knows], [0.5 * knows]]) * (truth - plain),
             "direction": np.clip(np.stack([sure, 0.5 + 0.5 * (sure - 0.5)]), 0.01, 0.99),
+            "return": np.stack([share * came + (1 - share) * width * GAUSSIAN for share in (knows, 0.5 * knows)]),
         },
         clock_up=np.ones(len(samples), dtype=bool),
         epochs=((1, 0), (2, 2)),
@@ -83,13 +88,13 @@ def numbers(text: str) -> list[float]:
     ("knows", "word", "first"),
     [
         (0.0, "no skill", "Verdict: no skill."),
-        (0.4, "tradable", "Verdict: tradable, with skill in volatility and direction."),
+        (0.4, "tradable", "Verdict: tradable, with skill in volatility, direction and return."),
     ],
 )
 def test_the_words_match_the_numbers(data: TrainingSet, knows: float, word: str, first: str) -> None:
     verdict = verdict_of(data, made_up(data, knows=knows), made_up(data, knows=0.0))
     assert verdict.word == word
-    assert len(verdict.claims) == 4
+    assert len(verdict.claims) == 6
     overall, *each, _ = verdict.sentences
     assert overall == first
     for claim, said in zip(verdict.claims, each, strict=True):
@@ -130,15 +135,15 @@ def test_skill_that_costs_eat_is_skill_and_not_tradable(data: TrainingSet) -> No
     rules = tuple(replace(one, break_even_bp=11.9) for one in verdict.trading.rules)
     dear = replace(verdict, trading=replace(verdict.trading, rules=rules))
     assert dear.word == "skill"
-    assert dear.sentences[0] == "Verdict: skill in volatility and direction; not tradable at 12 bp a side."
+    assert dear.sentences[0] == "Verdict: skill in volatility, direction and return; not tradable at 12 bp a side."
     assert dear.sentences[-1].startswith("trading: not tradable. ")
-    assert replace(verdict, trading=None).sentences[0] == "Verdict: skill in volatility and direction."
+    assert replace(verdict, trading=None).sentences[0] == "Verdict: skill in volatility, direction and return."
 
 
 @pytest.mark.parametrize(("knows", "said"), [(0.0, "adds nothing measurable to"), (0.4, "adds to")])
 def test_what_the_lstm_adds_is_said(data: TrainingSet, knows: float, said: str) -> None:
     notes = verdict_of(data, made_up(data, knows=knows)).notes
-    assert [note.split(":")[0] for note in notes] == ["volatility", "direction"]
+    assert [note.split(":")[0] for note in notes] == ["volatility", "direction", "return"]
     assert all(f"the LSTM {said} the" in note for note in notes)
 
 
@@ -159,12 +164,33 @@ def test_what_is_paired_is_the_same_instant(data: TrainingSet) -> None:
         fold=walk.fold[part],
         log_rv={name: values[part] for name, values in walk.log_rv.items()},
         p_up={name: values[part] for name, values in walk.p_up.items()},
+        quantiles={name: values[part] for name, values in walk.quantiles.items()},
         below_mean={name: values[part] for name, values in walk.below_mean.items()},
         clock_up=walk.clock_up[part],
     )
-    paired = verdict_of(data, walk, other).claims[2].comparisons[0]
+    paired = verdict_of(data, walk, other).claims[3].comparisons[0]
     assert paired.count == len(fewer)
     assert paired.gain == 0
+
+
+def test_what_quantiles_hold_is_counted(data: TrainingSet) -> None:
+    walk = made_up(data, knows=0.0)
+    count = len(walk.samples)
+    place = np.arange(count) % 20
+    # One half of the range in twenty lies below the lowest quantile, and so on up; the last two instants cross.
+    came = np.searchsorted(LEVELS, (place + 0.5) / 20) - 0.5
+    quantiles = np.tile(np.arange(len(LEVELS), dtype=np.float64), (count, 1))
+    quantiles[-2:, 0] = 9.0
+    moved = replace(data, log_return=np.concatenate([np.zeros(len(data) - count), came]))
+    counted = replace(walk, quantiles={"HAR-X": quantiles, MODEL: quantiles})
+    section = distribution.section(moved, counted, lag=96, caption=str)
+    (row, model) = section["rows"]
+    assert (row["crossings"], row["model"], model["model"]) == (2, False, True)
+    shares = [one["share"] for one in row["below"]]
+    np.testing.assert_allclose(shares, LEVELS, atol=0.01)
+    assert [one["level"] for one in row["intervals"]] == [0.5, 0.8, 0.9]
+    np.testing.assert_allclose([one["share"] for one in row["intervals"]], [0.5, 0.8, 0.9], atol=0.01)
+    assert section["words"].startswith(f"Quantiles of the model cross at 2 of {count:,} instants. Its 80 % interval ")
 
 
 def test_too_good_to_be_true_is_flagged(world: World) -> None:
@@ -173,7 +199,7 @@ def test_too_good_to_be_true_is_flagged(world: World) -> None:
     blind = made_up(year, knows=0.0)
     assert raised(year, blind) == []
     looked_for = flags.checks(year, blind, losses(year, blind, service="forecast_1h"), verdict_of(year, blind))
-    assert len({check.name for check in looked_for}) == len(looked_for) == 8
+    assert len({check.name for check in looked_for}) == len(looked_for) == 9
 
 
 @pytest.mark.parametrize(("move", "said"), [("ret_log_24h", "day"), ("ret_log_1h", "bar")])
@@ -206,9 +232,10 @@ def test_a_gain_that_a_longer_embargo_takes_away_is_flagged(world: World) -> Non
         folds,
         log_rv=folds.log_rv | {MODEL: np.where(near, honest.log_rv[MODEL], blind.log_rv[MODEL])},
         p_up=folds.p_up | {MODEL: np.where(near, honest.p_up[MODEL], blind.p_up[MODEL])},
+        quantiles=folds.quantiles | {MODEL: np.where(near[:, None], honest.quantiles[MODEL], blind.quantiles[MODEL])},
     )
     assert verdict_of(year, leaky).skill
-    assert {"embargo, volatility", "embargo, direction"} <= set(raised(year, leaky))
+    assert {"embargo, volatility", "embargo, direction", "embargo, return"} <= set(raised(year, leaky))
 
 
 class Page(HTMLParser):
@@ -283,9 +310,9 @@ def test_the_page_stands_alone_and_names_the_scorer_everywhere(written: tuple[Pa
     page = Page()
     text = written[0].read_text()
     page.feed(text)
-    assert len(page.loads) == 14
+    assert len(page.loads) == 18
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
-    assert len(page.captions) == page.tables >= 18
+    assert len(page.captions) == page.tables >= 20
 
     assert all("texts scored by <b>words</b>@1" in caption for caption in page.captions)
     assert "<b>words" not in text
@@ -312,5 +339,5 @@ def test_the_page_and_the_json_say_the_same(written: tuple[Path, Path]) -> None:
             assert np.mean(row["folds"]) == pytest.approx(row["pooled"], rel=0.01)
     ablation = document["ablation"]["rows"]
     assert [(row["target"], row["reference"]) for row in ablation] == [
-        (target, service) for service in SERVICES for target in ("volatility", "direction")
+        (target, service) for service in SERVICES for target in TARGETS
     ]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from backsight_model import target
 from backsight_model.target import Outcomes, ahead
 
 HOUR = timedelta(hours=1)
@@ -91,3 +92,11 @@ def test_no_bars_or_no_slots_give_no_labels(slots: int) -> None:
 def test_a_horizon_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         at_hours(bars(SIX), 1, horizon=0)
+
+
+def test_slots_are_looked_up_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = at_hours(bars(SIX), 1, 2, 3, 4, 5, 6)
+    monkeypatch.setattr(target, "_AT_ONCE", 4)
+    one_by_one = at_hours(bars(SIX), 1, 2, 3, 4, 5, 6)
+    for name in ("log_rv", "log_return", "label_at"):
+        np.testing.assert_array_equal(getattr(at_once, name), getattr(one_by_one, name))

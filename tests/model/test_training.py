@@ -110,3 +110,32 @@ def test_what_the_baselines_need_must_be_there(facts: tuple[pl.DataFrame, pl.Dat
         label(cut(states.drop("log_rv_120h"), 6), bars, horizon=24)
     with pytest.raises(BadInput, match="no sample: 0 without a bar, 100 without history"):
         label(cut(states.head(100), 6), bars, horizon=24)
+
+
+def test_a_sample_has_the_labels_of_all_horizons(facts: tuple[pl.DataFrame, pl.DataFrame], cut: Cut) -> None:
+    bars, states = facts
+    data, alone = (label(cut(states, 6), bars, horizon=6, further=further) for further in ((1, 48), ()))
+    assert data.horizons == (6, 1, 48)
+    assert len(data) == HOURS - 527 - 48 == len(alone) - 42
+    main, soon, late = data.views
+    for view, hours in ((main, 6), (soon, 1), (late, 48)):
+        single = label(cut(states, 6), bars, horizon=hours)
+        np.testing.assert_array_equal(view.log_rv, single.log_rv[: len(data)])
+        np.testing.assert_array_equal(view.log_return, single.log_return[: len(data)])
+        assert view.horizons == (hours,)
+        # What splits time waits for the longest.
+        np.testing.assert_array_equal(view.label_at, late.at + np.timedelta64(48, "h"))
+    first = data.first(100)
+    assert [len(came.log_rv) for came in first.further.values()] == [100, 100]
+
+
+def test_the_digest_covers_every_horizon(facts: tuple[pl.DataFrame, pl.DataFrame], cut: Cut) -> None:
+    from dataclasses import replace
+
+    bars, states = facts
+    data = label(cut(states, 6), bars, horizon=24, further=(1,))
+    bent = replace(data.further[1], log_return=data.further[1].log_return + 1e-12)
+    others = [replace(data, further={1: bent}), replace(data, further={2: data.further[1]}), replace(data, further={})]
+    assert len({data.sha256(), *(other.sha256() for other in others)}) == 4
+    with pytest.raises(BadInput, match="horizons of 24, 6, 24 bars: name each of them once"):
+        label(cut(states, 6), bars, horizon=24, further=(6, 24))

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from backsight_model.quantiles import LEVELS
 from backsight_model.settings import Settings
 from backsight_model.splits import Fold, walk_forward
 from backsight_model.training import TrainingSet
@@ -59,6 +60,8 @@ def test_no_trial_sees_what_a_fold_tests_on_and_the_seed_decides(
 
 
 def test_the_loss_is_that_of_the_network() -> None:
-    wanted, output = np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [0.0, np.log(3.0)]])
-    # Half of 1 and twice ln 2; nothing and twice ln 4.
-    assert joint_loss(wanted, output) == pytest.approx((0.5 + 2 * np.log(2) + 2 * np.log(4)) / 2)
+    wanted = np.array([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0]])
+    output = np.array([[0.0, 0.0, *[0.0] * 7], [0.0, np.log(3.0), *range(-3, 4)]])
+    # Half of 1 and twice ln 2; nothing and twice ln 4; and a quarter of what the quantiles lose.
+    spread = (2 * sum(LEVELS) + 2 * (0.05 * 3 + 0.1 * 2 + 0.25)) / 7
+    assert joint_loss(wanted, output) == pytest.approx((0.5 + 2 * np.log(2) + 2 * np.log(4) + 0.25 * spread) / 2)

@@ -73,7 +73,7 @@ def audit(bundle: Bundle, data: TrainingSet, *, folds: int, say: Callable[[str],
     say : callable
         Is told in words what is being done.
     """
-    embargo = data.horizon * data.windows.timeframe
+    embargo = max(data.horizons) * data.windows.timeframe
 
     forwards = walk_forward(data.at, data.label_at, folds=folds, embargo=embargo)
 
@@ -113,7 +113,8 @@ def audit(bundle: Bundle, data: TrainingSet, *, folds: int, say: Callable[[str],
 def _shuffled(data: TrainingSet, seed: int) -> TrainingSet:
     """Return the same windows, each with the labels of another instant; when a label was known stays."""
     order = np.random.default_rng(seed).permutation(len(data))
-    return replace(data, log_rv=data.log_rv[order], log_return=data.log_return[order])
+    further = {bars: came.some(order) for bars, came in data.further.items()}
+    return replace(data, log_rv=data.log_rv[order], log_return=data.log_return[order], further=further)
 
 
 def _noise(data: TrainingSet, seed: int) -> TrainingSet:

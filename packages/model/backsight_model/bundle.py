@@ -27,6 +27,7 @@ from backsight_model.arrays import Float32Array, FloatArray
 from backsight_model.baselines import Har
 from backsight_model.lineage import Proof, Refit
 from backsight_model.manifest import Manifest
+from backsight_model.quantiles import LEVELS
 from backsight_model.scaling import Scaler
 from backsight_model.settings import Settings
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 DOCUMENT = "bundle.json"
 FILES = ("model.keras", "model.onnx", "probe.npz")
 POINTER = "current.json"
-FORMAT = 4
+FORMAT = 5
 TOLERANCE = 1e-4
 """Largest difference of ONNX Runtime from Keras on the probe, in units of the network's outputs."""
 
@@ -58,6 +59,23 @@ class Override:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What turns the network's outputs of one horizon into a forecast.
+
+    Attributes
+    ----------
+    horizon : int
+        Bars ahead.
+    harx, residual_scale
+        See `walk.Straight`.
+    """
+
+    horizon: int
+    harx: Har
+    residual_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A bundle that was read and checked.
 
@@ -69,13 +87,17 @@ class Bundle:
     features : tuple of str
         The features, in order, that a window must have.
     length, horizon : int
-        Slots per window and bars ahead.
+        Slots per window, and bars ahead of the main label.
     timeframe : timedelta
         Length of one bar.
     scaler, harx, residual_scale
         See `walk.Fitted`.
+    levels : tuple of float
+        Of the Q quantiles of the return.
+    further : tuple of Reach
+        The further horizons.
     proven : dict of str to bool
-        Whether skill was proven, by target.
+        Whether skill was proven, by target and further horizon.
     word : str
         Of the verdict: ``tradable``, ``skill`` or ``no skill``.
     override : Override or None
@@ -90,7 +112,7 @@ class Bundle:
     refit : Refit or None
         How it came from another bundle, if it did.
     session : onnxruntime.InferenceSession
-        From scaled windows (n, L, C) to (n, 2).
+        From scaled windows (n, L, C) to (n, K (2 + Q)).
     """
 
     name: str
@@ -104,6 +126,8 @@ class Bundle:
     scaler: Scaler
     harx: Har
     residual_scale: float
+    levels: tuple[float, ...]
+    further: tuple[Reach, ...]
     proven: dict[str, bool]
     word: str
     override: Override | None
@@ -114,8 +138,14 @@ class Bundle:
     refit: Refit | None
     session: onnxruntime.InferenceSession
 
+    @property
+    def views(self) -> tuple[Reach, ...]:
+        """All horizons, the main one first, in the order of the network's outputs."""
+        main = Reach(horizon=self.horizon, harx=self.harx, residual_scale=self.residual_scale)
+        return (main, *self.further)
+
     def run(self, windows: Float32Array) -> FloatArray:
-        """Return the network's outputs, shape (n, 2), for scaled windows (n, L, C)."""
+        """Return the network's outputs, shape (n, K (2 + Q)), for scaled windows (n, L, C)."""
         return _run(self.session, windows)
 
 
@@ -151,6 +181,11 @@ def write(
         "scaler": fitted.scaler.to_json(),
         "harx": fitted.harx.to_json(),
         "residual_scale": fitted.residual_scale,
+        "levels": list(LEVELS),
+        "further": [
+            {"horizon": bars, "harx": lines.harx.to_json(), "residual_scale": lines.residual_scale}
+            for bars, lines in zip(manifest.further, fitted.further, strict=True)
+        ],
         "epochs": list(fitted.network.epochs),
         "fitted_on": "all samples (the LSTM on all but the last), after the walk-forward proof of earlier fits"
         if refit is None
@@ -219,6 +254,15 @@ def read(folder: Path) -> Bundle:
         scaler=Scaler.from_json(document["scaler"]),
         harx=Har.from_json(document["harx"]),
         residual_scale=document["residual_scale"],
+        levels=tuple(document["levels"]),
+        further=tuple(
+            Reach(
+                horizon=state["horizon"],
+                harx=Har.from_json(state["harx"]),
+                residual_scale=state["residual_scale"],
+            )
+            for state in document["further"]
+        ),
         proven=document["proven"],
         word=document["word"],
         override=None if document["override"] is None else Override(**document["override"]),

@@ -15,7 +15,7 @@ from backsight_model.progress import progress
 @click.option("--bars", required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes to forecast.")
 @click.option("--service", default="forecast_1h", show_default=True, help="Features that the model reads.")
 @click.option("--compare", metavar="SERVICE", multiple=True, help="A service to be beaten: price_1h; repeatable.")
-@click.option("--horizon", default="24h", show_default=True, help="How far ahead: 24h, 1d.")
+@click.option("--horizon", multiple=True, default=("24h",), show_default=True, help="How far ahead: 24h; repeatable.")
 @click.option("--length", type=click.IntRange(min=2), default=48, show_default=True, help="Slots of a window.")
 @click.option("--folds", type=click.IntRange(min=1), default=4, show_default=True, help="Test blocks of the walk.")
 @click.option("--since", metavar="INSTANT", help="First sample, 2021-10-01 or 2021-10-01T12:00:00Z.")
@@ -38,7 +38,7 @@ def train(
     bars: str,
     service: str,
     compare: tuple[str, ...],
-    horizon: str,
+    horizon: tuple[str, ...],
     length: int,
     folds: int,
     since: str | None,
@@ -62,6 +62,7 @@ def train(
     \b
       backsight train --bars bitstamp:BTC-USD:1h --compare price_1h
       backsight train --bars bitstamp:BTC-USD:1h --since 2021-10-01 --until 2022-08-01
+      backsight train --bars bitstamp:BTC-USD:1h --horizon 24h --horizon 1h --horizon 168h
       backsight train --bars bitstamp:BTC-USD:1h --settings wider.toml
     """
     from backsight_features.bars import BarSeries
@@ -76,7 +77,8 @@ def train(
         series=BarSeries.parse(bars),
         service=service,
         compare=compare,
-        horizon=timeframe(horizon),
+        horizon=timeframe(horizon[0]),
+        further=tuple(timeframe(other) for other in horizon[1:]),
         length=length,
         folds=folds,
         seed=seed,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @REPO
 @click.argument("service", required=False)
 @click.option("--bars", metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes are the labels.")
-@click.option("--horizon", default="24h", show_default=True, help="How far the labels reach ahead: 24h, 1d.")
+@click.option("--horizon", multiple=True, default=("24h",), show_default=True, help="How far ahead: 24h; repeatable.")
 @click.option("--length", type=click.IntRange(min=1), default=48, show_default=True, help="Slots of a window.")
 @click.option("--since", metavar="INSTANT", help="First sample, 2021-10-01 or 2021-10-01T12:00:00Z.")
 @click.option("--until", metavar="INSTANT", help="Last sample.")
@@ -34,7 +34,7 @@ def dataset(
     repo: Path,
     service: str | None,
     bars: str | None,
-    horizon: str,
+    horizon: tuple[str, ...],
     length: int,
     since: str | None,
     until: str | None,
@@ -95,7 +95,7 @@ def _collected(
     service: str,
     bars: str,
     *,
-    horizon: str,
+    horizon: tuple[str, ...],
     length: int,
     since: str | None,
     until: str | None,
@@ -110,6 +110,7 @@ def _collected(
     from backsight_model.training import collect, describe
 
     series = BarSeries.parse(bars)
+    main, *further = (bars_ahead(timeframe(each), timeframe(series.timeframe)) for each in horizon)
     origin = provenance(workspace.features, Lake(workspace.lake), series)
     data = collect(
         Store(repo, workspace),
@@ -117,7 +118,8 @@ def _collected(
         series,
         service=service,
         length=length,
-        horizon=bars_ahead(timeframe(horizon), timeframe(series.timeframe)),
+        horizon=main,
+        further=further,
         first_at=parse_instant(since) if since else None,
         last_at=parse_instant(until) if until else None,
     )

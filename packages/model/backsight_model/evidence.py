@@ -1,6 +1,6 @@
 """What a report shows beside the claims, as plain values: each section from the same losses and forecasts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -8,29 +8,26 @@ import numpy as np
 
 from backsight_model import calibration, overfitting, paths, stability, superiority
 from backsight_model.arrays import FloatArray
-from backsight_model.proof import LEVEL, Comparison, compare
+from backsight_model.proof import LEVEL, Comparison
 from backsight_model.trading import Trading
 from backsight_model.training import TrainingSet
 from backsight_model.treatments import DECLARED, Treatments
-from backsight_model.verdict import TARGETS, UNITS, Losses, log_loss
-from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
+from backsight_model.verdict import QLIKE, TARGETS, UNITS, Losses, log_loss, pinball_percent
+from backsight_model.walk import MODEL, REFERENCES, Walk
 
-QLIKE = "volatility, QLIKE"
-BENCHMARKS = {
-    "volatility": VOLATILITY_REFERENCES[0],
-    QLIKE: VOLATILITY_REFERENCES[0],
-    "direction": DIRECTION_REFERENCES[0],
-}
+BENCHMARKS = {target: names[0] for target, names in REFERENCES.items()} | {QLIKE: REFERENCES["volatility"][0]}
 """What has to be beaten first, by what is judged."""
 NAMES = {
     "volatility": f"Volatility, {UNITS['volatility']}",
     QLIKE: "Volatility, QLIKE of the variance",
     "direction": f"Direction, {UNITS['direction']}",
+    "return": f"Return, {UNITS['return']}",
 }
 PLAIN = {
     "volatility": "squared error of log variance",
     QLIKE: "QLIKE of the variance",
     "direction": "log loss of P(up)",
+    "return": "pinball loss of the return",
 }
 BINS = 10
 
@@ -38,21 +35,17 @@ Caption = Callable[[str], str]
 Section = dict[str, Any]
 
 
-def judged(full: Losses) -> dict[str, dict[str, FloatArray]]:
-    """Return the losses by what is judged and forecaster."""
-    return {"volatility": full.volatility, QLIKE: full.qlike, "direction": full.direction}
+def comparisons(
+    full: Losses, found: Mapping[str, tuple[Comparison, ...]], *, horizon: int, caption: Caption
+) -> dict[str, Section]:
+    """Return the model against each other forecaster, as `verdict.against_each` found it, with a second interval each.
 
-
-def comparisons(full: Losses, *, horizon: int, caption: Caption) -> dict[str, Section]:
-    """Return the model against each other forecaster, with intervals of two kinds, by what is judged."""
+    The second is of the bootstrap.
+    """
     sections = {}
-    for what, losses in judged(full).items():
+    for what, losses in full.judged.items():
         drawn = superiority.bootstrap_intervals(losses, model=MODEL, horizon=horizon)
-        rows = [
-            comparison(compare(losses[MODEL], losses[name], lag=full.lag, model=MODEL, reference=name))
-            | _as_share(interval, float(losses[name].mean()))
-            for name, interval in drawn.items()
-        ]
+        rows = [comparison(one) | _as_share(drawn[one.reference], one.reference_loss) for one in found[what]]
         sections[what] = {"caption": caption(f"{NAMES[what]}: the model against each other forecaster"), "rows": rows}
     return sections
 
@@ -81,7 +74,7 @@ def _as_share(interval: tuple[float, float] | None, loss: float) -> Section:
 def confidence_sets(full: Losses, *, horizon: int, caption: Caption) -> list[Section]:
     """Return which forecasters may be the best, and whether any beats the benchmark or the model."""
     sections = []
-    for what, losses in judged(full).items():
+    for what, losses in full.judged.items():
         found = superiority.confidence_set(losses, horizon=horizon)
         benchmark = BENCHMARKS[what]
         above = {
@@ -190,6 +183,8 @@ def _lost_by_seed(data: TrainingSet, walked: Walk, target: str) -> FloatArray:
     forecast = walked.by_seed[target]
     if target == "volatility":
         return np.square(data.log_rv[walked.samples] - forecast)
+    if target == "return":
+        return pinball_percent(forecast, data.log_return[walked.samples])
     return log_loss(forecast, data.up[walked.samples])
 
 
@@ -231,7 +226,7 @@ def candidates(full: Losses, trading: Trading | None) -> list[Section]:
         f"forecasters, {PLAIN[what]}": overfitting.backtest_overfitting(
             {name: losses[BENCHMARKS[what]] - one for name, one in losses.items()}, measure="mean"
         )
-        for what, losses in judged(full).items()
+        for what, losses in full.judged.items()
     }
     if trading is not None:
         nets = {one.rule: one.net for one in trading.rules}

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 from backsight_features.bars import BarSeries, on_grid, read
 from backsight_features.clocks import timeframe, utc_now
 from backsight_features.errors import BadInput
@@ -13,8 +14,8 @@ from backsight_features.lake import Lake
 from backsight_features.workspace import Workspace
 
 from backsight_model import bundle, lastlook, promotion, report, treatments, tutorial
-from backsight_model.flags import checks
-from backsight_model.lastlook import FinalPeriod, Held
+from backsight_model.flags import Check, checks
+from backsight_model.lastlook import FinalPeriod, Held, Span
 from backsight_model.manifest import Manifest
 from backsight_model.provenance import Provenance, provenance
 from backsight_model.settings import Settings
@@ -23,7 +24,7 @@ from backsight_model.target import bars_ahead
 from backsight_model.trading import Costs, trade_walk
 from backsight_model.training import TrainingSet, collect, describe
 from backsight_model.tuning import Trial, best, tune
-from backsight_model.verdict import Verdict, decide, losses
+from backsight_model.verdict import Losses, Verdict, decide, losses
 from backsight_model.walk import MODEL, Walk, final, walk
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Plan:
     compare : tuple of str
         Services to be beaten, each on the same instants.
     horizon : timedelta
-        How far ahead; a whole number of bars. Also the embargo between training labels and test.
+        How far ahead; a whole number of bars. What is judged first, and traded.
     length : int
         Slots per window.
     folds : int
@@ -63,6 +64,8 @@ class Plan:
         Share of the span of time that is the final period: no fold sees it, and it is scored once.
     second_look : bool
         Whether to score a final period that was scored before, and say so.
+    further : tuple of timedelta
+        Further horizons that the same network forecasts.
     """
 
     series: BarSeries
@@ -80,6 +83,7 @@ class Plan:
     trials: int = 0
     held: float | None = None
     second_look: bool = False
+    further: tuple[timedelta, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse to compare a service with itself, or with another one twice."""
@@ -87,9 +91,15 @@ class Plan:
             raise BadInput(f"{self.service} is to be compared with {', '.join(self.compare)}; name each service once")
 
     @property
-    def bars_ahead(self) -> int:
-        """The horizon in bars."""
-        return bars_ahead(self.horizon, timeframe(self.series.timeframe))
+    def bars_ahead(self) -> tuple[int, ...]:
+        """The horizons in bars, the main one first."""
+        step = timeframe(self.series.timeframe)
+        return tuple(bars_ahead(horizon, step) for horizon in (self.horizon, *self.further))
+
+    @property
+    def embargo(self) -> timedelta:
+        """The time kept free between training labels and test: the longest horizon."""
+        return max((self.horizon, *self.further))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +130,29 @@ class Done:
     json: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A service whose features a model reads, the one on trial or one that it is compared with."""
+
+    service: str
+    everything: TrainingSet
+    seen: TrainingSet
+    """What folds may see."""
+    held: Held | None
+    """What is held back for the end, and what may be learnt from before it is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """What the walks said, and what follows."""
+
+    walked: Walk
+    full: Losses
+    others: tuple[Losses, ...]
+    verdict: Verdict
+    checks: tuple[Check, ...]
+
+
 def run(
     plan: Plan, store: "Store", workspace: Workspace, *, report_folder: Path | None, say: Callable[[str], None]
 ) -> Done:
@@ -138,64 +171,32 @@ def run(
         Is told what is being done.
     """
     origin = provenance(workspace.features, Lake(workspace.lake), plan.series)
-    everything, manifest = _collect(plan, plan.service, store, origin)
     # Before the long walk, so that what cannot be had or was spent stops the run at once.
-    all_others = [_collect(plan, service, store, origin)[0] for service in plan.compare]
-    treatments.refuse_idle(plan.settings.treatments, everything.windows.features)
-    data, held = _apart(plan, everything, everything)
-    others = [_apart(plan, other, everything) for other in all_others]
-    if held is not None and not plan.second_look:
-        lastlook.refuse_again(workspace.models, lastlook.span_of(str(plan.series), everything.at[held.part.test]))
-    say(f"{len(everything):,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
-    tried = _tuned(plan, data, say)
+    ways = _ways(plan, store, origin)
+    on_trial = ways[0]
+    manifest = _manifest(plan, on_trial, origin)
+    treatments.refuse_idle(plan.settings.treatments, on_trial.everything.windows.features)
+    if (span := _held_span(plan, on_trial)) is not None and not plan.second_look:
+        lastlook.refuse_again(workspace.models, span)
+    say(f"{manifest.samples:,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
+    tried = _tuned(plan, on_trial.seen, say)
     if tried:
         plan = replace(plan, settings=best(tried))
-    walked = _walk(plan, data, plan.service, say)
-    full = losses(data, walked, service=plan.service)
-    beside = tuple(
-        losses(other, _walk(plan, other, service, say), service=service)
-        for service, (other, _) in zip(plan.compare, others, strict=True)
-    )
     bars = on_grid(read(origin.facts, plan.series), plan.series.grid)
-    trading = trade_walk(data, walked, bars, lag=full.lag, costs=plan.costs)
-    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], beside, trading)
-    looked_for = checks(data, walked, full, verdict)
-    days, closes = tutorial.daily_closes(bars)
-    some = (days >= data.at[0]) & (days <= data.at[-1])
-    cautionary = tutorial.follow(days[some], closes[some], first_test=data.at[walked.samples[0]], seed=plan.seed)
-    last = None
-    if held is not None:
-        span = lastlook.span_of(str(plan.series), everything.at[held.part.test])
-        look = lastlook.spend(workspace.models, span, service=plan.service, now=utc_now())
-        ways = [(plan.service, everything, held)]
-        ways += [
-            (service, other, kept)
-            for service, other, (_, kept) in zip(plan.compare, all_others, others, strict=True)
-            if kept is not None
-        ]
-        last = lastlook.score(span, look, ways, settings=plan.settings, seed=plan.seed, done=say)
-
-    say("fitting on all samples")
-    fitted = final(everything, embargo=plan.horizon, settings=plan.settings, seed=plan.seed, window=plan.window)
-    folder = bundle.write(
-        workspace.models,
-        fitted,
-        manifest=manifest,
-        settings=plan.settings,
-        timeframe=data.windows.timeframe,
-        verdict=verdict,
-        window=plan.window,
-    )
+    judged = _judge(plan, ways, bars, say)
+    cautionary = _cautionary(plan, on_trial.seen, bars, judged.walked)
+    last = None if span is None else _last_look(plan, ways, span, workspace, say)
+    folder = _ship(plan, on_trial.everything, manifest, judged.verdict, workspace, say)
     html, json = report.write(
         report.Report(
             manifest=manifest,
-            data=data,
-            walked=walked,
-            full=full,
-            others=beside,
+            data=on_trial.seen,
+            walked=judged.walked,
+            full=judged.full,
+            others=judged.others,
             settings=plan.settings,
-            verdict=verdict,
-            checks=looked_for,
+            verdict=judged.verdict,
+            checks=judged.checks,
             trials=max(1, len(tried)),
             tried=tried,
             cautionary=cautionary,
@@ -203,57 +204,117 @@ def run(
         ),
         report_folder or workspace.reports / folder.name,
     )
-    made = bundle.promote(workspace.models, folder) if verdict.skill else bundle.read(folder)
+    skill = judged.verdict.skill
+    made = bundle.promote(workspace.models, folder) if skill else bundle.read(folder)
     if made.override is not None:  # the same model was trained before, and promoted by hand
         promotion.note(html.parent, made.override)
     return Done(
-        verdict=verdict,
-        flags=tuple(check.said for check in looked_for if check.raised),
+        verdict=judged.verdict,
+        flags=tuple(check.said for check in judged.checks if check.raised),
         folder=folder,
-        promoted=verdict.skill,
+        promoted=skill,
         final=last,
         html=html,
         json=json,
     )
 
 
-def _collect(plan: Plan, service: str, store: "Store", origin: Provenance) -> tuple[TrainingSet, Manifest]:
-    data = collect(
-        store,
-        origin.facts,
-        plan.series,
-        service=service,
-        length=plan.length,
-        horizon=plan.bars_ahead,
-        first_at=plan.since,
-        last_at=plan.until,
-    )
-    return data, describe(data, origin, plan.series, service=service, length=plan.length, seed=plan.seed)
-
-
-def _apart(plan: Plan, data: TrainingSet, everything: TrainingSet) -> tuple[TrainingSet, Held | None]:
-    """Return the samples that a walk may see, and those held back; they begin at one instant for all services."""
+def _ways(plan: Plan, store: "Store", origin: Provenance) -> list[_Way]:
+    """Return the service on trial and those that it is compared with; what is held back begins at one instant."""
+    main, *further = plan.bars_ahead
+    sets = {
+        service: collect(
+            store,
+            origin.facts,
+            plan.series,
+            service=service,
+            length=plan.length,
+            horizon=main,
+            further=further,
+            first_at=plan.since,
+            last_at=plan.until,
+        )
+        for service in (plan.service, *plan.compare)
+    }
     if plan.held is None:
-        return data, None
-    start = lastlook.start_of(everything.at, share=plan.held)
-    held = lastlook.hold_back(data.at, data.label_at, start=start, embargo=plan.horizon, window=plan.window)
-    return data.first(held.before), held
+        return [_Way(service=service, everything=data, seen=data, held=None) for service, data in sets.items()]
+    start = lastlook.start_of(sets[plan.service].at, share=plan.held)
+    ways = []
+    for service, data in sets.items():
+        held = lastlook.hold_back(data.at, data.label_at, start=start, embargo=plan.embargo, window=plan.window)
+        ways.append(_Way(service=service, everything=data, seen=data.first(held.before), held=held))
+    return ways
+
+
+def _manifest(plan: Plan, way: _Way, origin: Provenance) -> Manifest:
+    return describe(way.everything, origin, plan.series, service=way.service, length=plan.length, seed=plan.seed)
+
+
+def _held_span(plan: Plan, way: _Way) -> Span | None:
+    if way.held is None:
+        return None
+    return lastlook.span_of(str(plan.series), way.everything.at[way.held.part.test])
 
 
 def _tuned(plan: Plan, data: TrainingSet, say: Callable[[str], None]) -> tuple[Trial, ...]:
     if not plan.trials:
         return ()
-    parts = walk_forward(data.at, data.label_at, folds=plan.folds, embargo=plan.horizon, window=plan.window)
+    parts = walk_forward(data.at, data.label_at, folds=plan.folds, embargo=plan.embargo, window=plan.window)
     return tune(data, parts[0], settings=plan.settings, trials=plan.trials, seed=plan.seed, done=say)
 
 
-def _walk(plan: Plan, data: TrainingSet, service: str, say: Callable[[str], None]) -> Walk:
-    return walk(
-        data,
-        folds=plan.folds,
-        embargo=plan.horizon,
+def _judge(plan: Plan, ways: list[_Way], bars: pl.DataFrame, say: Callable[[str], None]) -> _Judged:
+    def walked_over(way: _Way) -> tuple[Walk, Losses]:
+        walked = walk(
+            way.seen,
+            folds=plan.folds,
+            embargo=plan.embargo,
+            settings=plan.settings,
+            seed=plan.seed,
+            done=lambda fold: say(f"{way.service}: {fold}"),
+            window=plan.window,
+        )
+        return walked, losses(way.seen, walked, service=way.service)
+
+    data = ways[0].seen
+    (walked, full), *compared = (walked_over(way) for way in ways)
+    others = tuple(lost for _, lost in compared)
+    trading = trade_walk(data, walked, bars, lag=full.lag, costs=plan.costs)
+    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], others, trading)
+    looked_for = checks(data, walked, full, verdict)
+    return _Judged(walked=walked, full=full, others=others, verdict=verdict, checks=looked_for)
+
+
+def _cautionary(plan: Plan, data: TrainingSet, bars: pl.DataFrame, walked: Walk) -> tuple[tutorial.Outcome, ...]:
+    days, closes = tutorial.daily_closes(bars)
+    some = (days >= data.at[0]) & (days <= data.at[-1])
+    return tutorial.follow(days[some], closes[some], first_test=data.at[walked.samples[0]], seed=plan.seed)
+
+
+def _last_look(
+    plan: Plan, ways: list[_Way], span: Span, workspace: Workspace, say: Callable[[str], None]
+) -> FinalPeriod:
+    look = lastlook.spend(workspace.models, span, service=plan.service, now=utc_now())
+    held = [(way.service, way.everything, way.held) for way in ways if way.held is not None]
+    return lastlook.score(span, look, held, settings=plan.settings, seed=plan.seed, done=say)
+
+
+def _ship(
+    plan: Plan,
+    data: TrainingSet,
+    manifest: Manifest,
+    verdict: Verdict,
+    workspace: Workspace,
+    say: Callable[[str], None],
+) -> Path:
+    say("fitting on all samples")
+    fitted = final(data, embargo=plan.embargo, settings=plan.settings, seed=plan.seed, window=plan.window)
+    return bundle.write(
+        workspace.models,
+        fitted,
+        manifest=manifest,
         settings=plan.settings,
-        seed=plan.seed,
-        done=lambda fold: say(f"{service}: {fold}"),
+        timeframe=data.windows.timeframe,
+        verdict=verdict,
         window=plan.window,
     )

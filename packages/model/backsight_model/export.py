@@ -5,6 +5,7 @@
     folder/  manifest.json  rows.npy  index.npy  at.npy  label_at.npy  log_rv.npy  log_return.npy  (windows.npy)
     folder/  manifest.json  rows.parquet  samples.parquet
 
+Labels of further horizons are beside the main ones, with the number of bars in their name: ``log_rv_168``.
 A window is a list of row numbers, so that what is written grows with the rows and not with rows times slots.
 """
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from backsight_features.errors import BadInput
 
-from backsight_model.arrays import Float32Array, TimeArray
+from backsight_model.arrays import Float32Array, FloatArray, TimeArray
 from backsight_model.manifest import Manifest
 from backsight_model.training import TrainingSet
 
@@ -102,9 +103,7 @@ def _write_numpy(data: TrainingSet, folder: Path, gathered: bool) -> None:
         "index": windows.index,
         "at": data.at,
         "label_at": data.label_at,
-        "log_rv": data.log_rv,
-        "log_return": data.log_return,
-    }
+    } | _labels(data)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
     if gathered:
@@ -114,6 +113,16 @@ def _write_numpy(data: TrainingSet, folder: Path, gathered: bool) -> None:
             np.lib.format.write_array_header_2_0(file, header)
             for part in _parts(len(data), shape[1] * shape[2]):
                 file.write(windows.gather(part).tobytes())
+
+
+def _labels(data: TrainingSet) -> dict[str, FloatArray]:
+    """Return the labels of all horizons by name."""
+    further = {
+        f"{name}_{bars}": values
+        for bars, came in data.further.items()
+        for name, values in (("log_rv", came.log_rv), ("log_return", came.log_return))
+    }
+    return {"log_rv": data.log_rv, "log_return": data.log_return, **further}
 
 
 def _write_parquet(data: TrainingSet, manifest: Manifest, folder: Path) -> None:
@@ -137,8 +146,7 @@ def _write_parquet(data: TrainingSet, manifest: Manifest, folder: Path) -> None:
                 "at": _instants(data.at[part]),
                 "observed_at": _instants(windows.observed_at[part]),
                 "label_at": _instants(data.label_at[part]),
-                "log_rv": data.log_rv[part],
-                "log_return": data.log_return[part],
+                **{name: values[part] for name, values in _labels(data).items()},
                 "window": pa.FixedSizeListArray.from_arrays(numbers, length),
                 **_columns(windows.rows[slots[:, -1]], windows.features),
             }

@@ -1,33 +1,50 @@
 """The straight line under the network: ridge regression in closed form, shrunk for overlapping labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from backsight_model.arrays import BoolArray, Float32Array, FloatArray
 from backsight_model.baselines import base_rate
+from backsight_model.quantiles import LEVELS, MIDDLE, ordered, steps, stretch, unordered
 
 EXPLAINED = 0.05
 """Share of a label's variance that all features together are expected to explain, at best."""
+RESIDUAL, LOGIT, QUANTILES = 0, 1, slice(2, 2 + len(LEVELS))
+"""Where the outputs of a horizon lie."""
+OUTPUTS = QUANTILES.stop
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Straight lines from the C columns of a window's newest row to the two heads.
+    """Straight lines from the C columns of a window's newest row to the outputs of one horizon, or of K in turn.
 
     Attributes
     ----------
-    weights : ndarray of shape (C, 2)
-        To the volatility residual, to the logit of P(up).
-    bias : ndarray of shape (2,)
+    weights : ndarray of shape (C, K (2 + Q))
+        To the volatility residual, to the logit of P(up), and to the numbers that `quantiles.ordered` makes the
+        quantiles of the scaled return of.
+    bias : ndarray of shape (K (2 + Q),)
     """
 
     weights: FloatArray
     bias: FloatArray
 
     def predict(self, rows: Float32Array) -> FloatArray:
-        """Return the heads' outputs, shape (n, 2), for scaled rows (n, C)."""
-        return rows.astype(np.float64) @ self.weights + self.bias
+        """Return residual, logit and quantiles of each horizon, shape (n, K (2 + Q)), for scaled rows (n, C)."""
+        raw = rows.astype(np.float64) @ self.weights + self.bias
+        apart = raw.reshape(len(raw), -1, OUTPUTS)
+        apart[:, :, QUANTILES] = ordered(apart[:, :, QUANTILES])
+        return raw
+
+
+def joined(lines: Sequence[Line]) -> Line:
+    """Return the lines of several horizons as one."""
+    return Line(
+        weights=np.concatenate([line.weights for line in lines], axis=1),
+        bias=np.concatenate([line.bias for line in lines]),
+    )
 
 
 def penalty(features: float, independent: float) -> float:
@@ -70,8 +87,37 @@ def logistic(rows: Float32Array, up: BoolArray, *, strength: float) -> tuple[Flo
     return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])
 
 
-def heads(rows: Float32Array, residual: FloatArray, up: BoolArray, *, strength: float) -> Line:
-    """Return the straight lines of both heads on the newest row of a window.
+def distribution(
+    rows: Float32Array, scaled: FloatArray, widening: FloatArray, *, strength: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return weights (C, Q) and bias (Q,) of the quantiles of the scaled return, before they are put in order.
+
+    One line moves all quantiles, and `widening` spreads them about the median; what remains has the quantiles of the
+    training part. The steps between quantiles are multiplied by ``exp(rows @ widening)`` to the first order: they are
+    a softplus, and cannot become negative.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, C)
+        Scaled newest rows of the training windows.
+    scaled : ndarray of shape (n,)
+        Return over the deviation that HAR-X forecast.
+    widening : ndarray of shape (C,)
+        To the log of the deviation.
+    strength : float
+        The ridge penalty, from `penalty`.
+    """
+    values, shift = rows.astype(np.float64), ridge(rows, scaled, strength=strength)
+    base = np.quantile((scaled - values @ shift) * np.exp(-values @ widening), LEVELS)
+    weights = widening[:, None] * stretch(steps(base))
+    weights[:, MIDDLE] = shift
+    return weights, unordered(base)
+
+
+def heads(
+    rows: Float32Array, residual: FloatArray, up: BoolArray, scaled: FloatArray, *, unit: float, strength: float
+) -> Line:
+    """Return the straight lines of all outputs on the newest row of a window.
 
     Parameters
     ----------
@@ -82,9 +128,14 @@ def heads(rows: Float32Array, residual: FloatArray, up: BoolArray, *, strength: 
         intercept is HAR-X's.
     up : ndarray of shape (n,)
         Whether the price rose.
+    scaled : ndarray of shape (n,)
+        Return over the deviation that HAR-X forecast.
+    unit : float
+        The training deviation of the residual.
     strength : float
         The ridge penalty, from `penalty`.
     """
     slope, bias = logistic(rows, up, strength=strength)
     volatility = ridge(rows, residual, strength=strength)
-    return Line(weights=np.column_stack([volatility, slope]), bias=np.array([0.0, bias]))
+    spread, base = distribution(rows, scaled, 0.5 * unit * volatility, strength=strength)
+    return Line(weights=np.column_stack([volatility, slope, spread]), bias=np.concatenate([[0.0, bias], base]))

@@ -1,4 +1,4 @@
-"""The network: a small LSTM on what a straight line leaves, with a head for volatility and one for direction."""
+"""The network: a small LSTM on what straight lines leave, with heads for volatility, direction and the return."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import numpy as np
 from backsight_features.errors import BadInput
 
 from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray
-from backsight_model.linear import Line
+from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
+from backsight_model.quantiles import LEVELS, MIDDLE, MOVES, STEPS
 from backsight_model.quiet import keras_warnings_hidden, native_messages_hidden
 from backsight_model.settings import Settings
 
@@ -24,8 +25,11 @@ with native_messages_hidden():
 # Every fold builds a model of its own, which TensorFlow takes for an accident.
 tf.get_logger().setLevel("ERROR")
 
-DIRECTION_WEIGHT = 2.0
-"""Log loss moves about a quarter as much as half a squared deviation; the heads share one LSTM evenly."""
+DIRECTION_WEIGHT, RETURN_WEIGHT = 2.0, 0.25
+"""Log loss moves about a quarter as much as half a squared deviation; the two share one LSTM evenly. Pinball loss has a
+small say in when to stop, and none in what the LSTM finds: neither of the two is worse for it."""
+TARGETS = 3
+"""What is wanted of each horizon: the residual, whether the price rose, the scaled return."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,9 @@ class Network:
     Attributes
     ----------
     model : keras.Model
-        From scaled windows (n, L, C) to (n, 2): residual of log realised variance in units of its training
-        deviation, and logit of P(up).
+        From scaled windows (n, L, C) to (n, K (2 + Q)), the outputs of K horizons in turn: residual of log realised
+        variance in units of its training deviation, logit of P(up), and quantiles of the return over the deviation
+        that HAR-X forecast.
     epochs : tuple of int
         How many epochs each member learnt until it did best on the validation tail; 0 where what it started
         from did best: the straight line alone, so that the LSTM adds nothing, or the network of a warm start.
@@ -52,12 +57,12 @@ class Network:
 
     @keras_warnings_hidden()
     def predict(self, rows: Float32Array, index: IndexArray) -> FloatArray:
-        """Return the outputs for windows given as row numbers of `rows`: shape (n, 2)."""
+        """Return the outputs for windows given as row numbers of `rows`: shape (n, K (2 + Q))."""
         return np.asarray(self.model.predict(_windows(rows, index), verbose=0), dtype=np.float64)
 
     @keras_warnings_hidden()
     def predict_each(self, rows: Float32Array, index: IndexArray) -> FloatArray:
-        """Return the outputs of each member alone: shape (members, n, 2)."""
+        """Return the outputs of each member alone: shape (members, n, K (2 + Q))."""
         windows = _windows(rows, index)
         return np.stack([np.asarray(one.predict(windows, verbose=0), dtype=np.float64) for one in self.members])
 
@@ -91,12 +96,13 @@ def train(
         Scaled rows; windows are gathered from them on the fly and never stored.
     index : ndarray of shape (n, L)
         Row numbers of each window.
-    targets : ndarray of shape (n, 2)
-        Residual of log realised variance in units of its training deviation; 1 where the price rose.
+    targets : ndarray of shape (n, 3 K)
+        Of each horizon in turn: residual of log realised variance in units of its training deviation; 1 where the price
+        rose; return over the deviation that HAR-X forecast.
     fit, valid : ndarray of int
         Sample numbers in time order.
     line : Line
-        The straight line learnt from `fit`; the LSTM learns what it leaves.
+        The straight lines learnt from `fit`; the LSTM learns what they leave.
     settled : Line
         The one learnt from `fit` and `valid`, which takes its place once training has stopped.
     settings : Settings
@@ -126,7 +132,7 @@ def train(
     members, epochs = [], []
     for member in range(effort.members):
         keras.utils.set_random_seed(seed + member)
-        model = _build(index.shape[1], rows.shape[1], effort)
+        model = _build(index.shape[1], rows.shape[1], effort, horizons=targets.shape[1] // TARGETS)
         if warm is not None:
             _start_from(model, warm.members[member])
         model.get_layer("line").set_weights([line.weights, line.bias])
@@ -169,7 +175,7 @@ def batches(
         Scaled rows, held once.
     index : ndarray of shape (n, L)
         Row numbers of each window.
-    targets : ndarray of shape (n, 2)
+    targets : ndarray of shape (n, T)
     which : ndarray of shape (k,)
         Sample numbers.
     batch : int
@@ -189,9 +195,9 @@ def _windows(rows: Float32Array, index: IndexArray) -> Any:
     return tf.data.Dataset.from_tensor_slices(index).batch(1024).map(lambda some: tf.gather(table, some))
 
 
-def _build(length: int, width: int, settings: Settings) -> Any:
+def _build(length: int, width: int, settings: Settings, *, horizons: int = 1) -> Any:
     window = keras.Input((length, width), name="window")
-    line = keras.layers.Dense(2, trainable=False, name="line")(window[:, -1, :])
+    line = keras.layers.Dense(horizons * OUTPUTS, trainable=False, name="line")(window[:, -1, :])
     hidden = window
     if settings.instance_norm:
         # The projection that follows scales and shifts, so that RevIN's own weights would be the same twice.
@@ -208,9 +214,16 @@ def _build(length: int, width: int, settings: Settings) -> Any:
             hidden = keras.layers.Dropout(settings.dropout)(hidden)
     hidden = _pooled(hidden, settings.units) if settings.attention else hidden
     hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    # Starts at 0, so that training starts from the line; no bias, so that it cannot drift to the last week's mean.
-    bend = keras.layers.Dense(2, use_bias=False, kernel_initializer="zeros")(hidden)
-    model = keras.Model(window, keras.layers.Add()([line, bend]))
+    # Start at 0, so that training starts from the line; no bias, so that they cannot drift to the last week's mean.
+    bend, spread = (
+        keras.layers.Dense(2 * horizons, use_bias=False, kernel_initializer="zeros")(found)
+        # Volatility and direction are the scale and the place of the return: its quantiles read what is found for them.
+        for found in (hidden, keras.ops.stop_gradient(hidden))
+    )
+    moved = keras.ops.matmul(keras.layers.Reshape((horizons, 2))(spread), MOVES.astype(np.float32))
+    bent = keras.layers.Concatenate(axis=2)([keras.layers.Reshape((horizons, 2))(bend), moved])
+    raw = keras.layers.Add()([keras.layers.Reshape((horizons, OUTPUTS))(line), bent])
+    model = keras.Model(window, _ordered(raw))
     model.compile(
         optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
         loss=_loss,
@@ -234,10 +247,22 @@ def _start_from(model: Any, earlier: Any) -> None:
     model.set_weights(earlier.get_weights())
 
 
+def _ordered(raw: Any) -> Any:
+    """Return raw outputs (n, K, 2 + Q) in a row, the quantiles put in order as `quantiles.ordered` does it."""
+    steps = raw[:, :, QUANTILES]
+    moved = keras.ops.matmul(keras.ops.softplus(steps), STEPS.astype(np.float32))
+    quantiles = steps[:, :, MIDDLE : MIDDLE + 1] + moved
+    return keras.layers.Flatten()(keras.layers.Concatenate(axis=2)([raw[:, :, : QUANTILES.start], quantiles]))
+
+
 def _loss(wanted: Any, output: Any) -> Any:
-    residual = 0.5 * tf.square(wanted[:, 0] - output[:, 0])
-    direction = tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted[:, 1], logits=output[:, 1])
-    return residual + DIRECTION_WEIGHT * direction
+    """Return the mean over the horizons, so that more of them learn at the same pace."""
+    wanted, output = tf.reshape(wanted, (-1, TARGETS)), tf.reshape(output, (-1, OUTPUTS))
+    residual = 0.5 * tf.square(wanted[:, 0] - output[:, RESIDUAL])
+    direction = tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted[:, 1], logits=output[:, LOGIT])
+    above, level = wanted[:, 2:] - output[:, QUANTILES], tf.constant(LEVELS)
+    pinball = tf.reduce_mean(tf.maximum(level * above, (level - 1.0) * above), axis=-1)
+    return residual + DIRECTION_WEIGHT * direction + RETURN_WEIGHT * pinball
 
 
 def _mean(members: list[Any]) -> Any:

@@ -1,7 +1,7 @@
 """The manifest of a training set: what rebuilds it byte for byte, in a module that a service can afford to import."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -16,7 +16,7 @@ class Manifest:
     features_sha256 : str
         Of the names of the features, in order.
     length, horizon, seed : int
-        Slots per window, bars ahead, and the seed of the run.
+        Slots per window, bars ahead of the main label, and the seed of the run.
     ingested_until : str
         ISO instant at which the newest of the facts was written; what was written later had no part.
     first_at, last_at : str
@@ -32,6 +32,8 @@ class Manifest:
     samples : int
     sha256 : str
         Of the training set.
+    further : list of int
+        Bars ahead of the further labels.
     """
 
     series: str
@@ -49,6 +51,17 @@ class Manifest:
     code: str
     samples: int
     sha256: str
+    further: list[int] = field(default_factory=list)
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Bars ahead of every label, the main one first."""
+        return (self.horizon, *self.further)
+
+    @property
+    def longest(self) -> int:
+        """Bars ahead of the label that is known last: as far apart are what is learnt and what is judged."""
+        return max(self.horizons)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

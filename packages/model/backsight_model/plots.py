@@ -57,13 +57,12 @@ def histogram(count: Sequence[int]) -> str:
     return _image(figure)
 
 
-def coverage(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what intervals held over what they promised."""
+def coverage(levels: Sequence[float], held: Mapping[str, Sequence[float]]) -> str:
+    """Return what intervals or quantiles held over what they promised, the last of them in red."""
     figure, axes = _blank(4.6, 3.6)
-    levels = [row["level"] for row in rows]
     axes.axline((0.5, 0.5), slope=1, color=PALE, linewidth=0.9)
-    for kind, color in (("gaussian", BLUE), ("conformal", RED)):
-        axes.plot(levels, [row[kind]["share"] for row in rows], "o-", color=color, markersize=4, label=kind)
+    for (kind, shares), color in zip(held.items(), (PALE, BLUE, RED)[-len(held) :], strict=True):
+        axes.plot(levels, shares, "o-", color=color, markersize=4, label=kind)
     axes.set(xlabel="promised", ylabel="held")
     _legend(axes)
     return _image(figure)

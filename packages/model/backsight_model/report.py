@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backsight_model import evidence, performance, plots
+from backsight_model import distribution, evidence, horizons, performance, plots
 from backsight_model.flags import Check
 from backsight_model.lastlook import FinalPeriod
 from backsight_model.manifest import Manifest
@@ -16,8 +16,9 @@ from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet
 from backsight_model.tuning import Trial
 from backsight_model.tutorial import Outcome
-from backsight_model.verdict import TARGETS, UNITS, Losses, Verdict, chance
-from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
+from backsight_model.verdict import UNITS, Losses, Verdict, chance
+from backsight_model.walk import MODEL, REFERENCES, Walk
+from backsight_model.words import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Report:
     data : TrainingSet
     walked : Walk
     full : Losses
-        Of the service on trial.
+        Of the service on trial, over all horizons as `data` and `walked` are.
     others : tuple of Losses
         Of the services it was compared with.
     verdict : Verdict
@@ -87,7 +88,8 @@ def summary(report: Report) -> dict[str, Any]:
     manifest, data, walked, verdict = report.manifest, report.data, report.walked, report.verdict
     full, caption = report.full, report.caption
     return {
-        "title": f"{manifest.series}, {manifest.horizon} bars ahead, service {manifest.service}",
+        "title": f"{manifest.series}, {listed([str(bars) for bars in manifest.horizons])} bars ahead, "
+        f"service {manifest.service}",
         "scorer": manifest.scorer,
         "verdict": verdict.word,
         "proven": verdict.proven,
@@ -108,13 +110,15 @@ def summary(report: Report) -> dict[str, Any]:
         "looked_for": [asdict(check) for check in report.checks],
         "final_period": None if report.final is None else report.final.to_json(),
         "trials": [trial.to_json() for trial in report.tried],
-        "needs": {"volatility": list(VOLATILITY_REFERENCES), "direction": list(DIRECTION_REFERENCES)},
-        "comparisons": evidence.comparisons(full, horizon=data.horizon, caption=caption),
+        "horizons": horizons.section(data, walked, full, verdict, caption=caption),
+        "needs": {target: list(names) for target, names in REFERENCES.items()},
+        "comparisons": evidence.comparisons(full, verdict.comparisons, horizon=data.horizon, caption=caption),
         "confidence_sets": evidence.confidence_sets(full, horizon=data.horizon, caption=caption),
         "ablation": _ablation(report),
         "directional": asdict(verdict.directional) | {"statistic": _finite(verdict.directional.statistic)},
         "calibration": evidence.reliability(data, walked, caption=caption),
         "density": evidence.density(data, walked, lag=full.lag, caption=caption),
+        "returns": distribution.section(data, walked, lag=full.lag, caption=caption),
         "stability": evidence.parts(data, walked, full, caption=caption),
         "trading": _trading(report),
         "overfitting": evidence.chosen(
@@ -135,6 +139,7 @@ def summary(report: Report) -> dict[str, Any]:
             _table(report, "Volatility: QLIKE of the variance (lower is better)", full.qlike),
             _table(report, f"Direction: {UNITS['direction']} (lower is better)", full.direction),
             _table(report, "Direction: accuracy (higher is better)", full.hit),
+            _table(report, f"Return: {UNITS['return']} (lower is better)", full.pinball),
         ],
         "coverage": _coverage(report),
         "settings": asdict(report.settings),
@@ -164,7 +169,7 @@ def _ablation(report: Report) -> dict[str, Any] | None:
         {"target": claim.name.split(":")[0], "adjusted": claim.adjusted, "proven": claim.proven}
         | evidence.comparison(one)
         for claim in report.verdict.claims
-        if claim.name not in TARGETS
+        if ":" in claim.name
         for one in claim.comparisons
     ]
     against = ", ".join(other.service for other in report.others)
@@ -212,10 +217,10 @@ def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, st
     lines = {"realised": data.log_rv[walked.samples], "HAR-X": walked.log_rv["HAR-X"], MODEL: walked.log_rv[MODEL]}
     summed = {
         target: np.cumsum(report.full.of(target)[against] - report.full.of(target)[MODEL])
-        for target, against in evidence.BENCHMARKS.items()
-        if target in TARGETS
+        for target, (against, *_) in REFERENCES.items()
     }
-    density, stability = document["density"], document["stability"]
+    density, stability, returns = document["density"], document["stability"], document["returns"]
+    held = {row["forecaster"]: [one["share"] for one in row["below"]] for row in returns["rows"]}
     images = {
         "volatility": (
             report.caption("Volatility over the next bars, percent a year: forecast and realised"),
@@ -225,10 +230,18 @@ def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, st
         ),
         "reliability": (document["calibration"]["caption"], plots.reliability(document["calibration"])),
         "transform": (density["transform"]["caption"], plots.histogram(density["transform"]["count"])),
+        "quantiles": (
+            returns["caption"],
+            plots.coverage(returns["levels"], {name: held[name] for name in ("persistence", "HAR-X", MODEL)}),
+        ),
         "echo": (document["echo"]["caption"], plots.lag_correlation(document["echo"])),
     }
-    if density["intervals"]["rows"]:
-        images["intervals"] = (density["intervals"]["caption"], plots.coverage(density["intervals"]["rows"]))
+    if intervals := density["intervals"]["rows"]:
+        shares = {kind: [row[kind]["share"] for row in intervals] for kind in ("gaussian", "conformal")}
+        images["intervals"] = (
+            density["intervals"]["caption"],
+            plots.coverage([row["level"] for row in intervals], shares),
+        )
     for what, section in document["comparisons"].items():
         images[f"gains: {what}"] = (
             section["caption"],

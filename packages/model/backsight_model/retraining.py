@@ -111,7 +111,7 @@ class _Case:
 
     @property
     def embargo(self) -> timedelta:
-        return self.champion.horizon * self.champion.timeframe
+        return self.champion.manifest.longest * self.champion.timeframe
 
     def outcome(
         self, why: str, drift: Drift | None, challenger: str | None = None, refit: Refit | None = None
@@ -259,6 +259,7 @@ def _tape(case: _Case, store: "Store", workspace: Workspace) -> _Tape:
         service=manifest.service,
         length=manifest.length,
         horizon=manifest.horizon,
+        further=manifest.further,
         first_at=parse_instant(manifest.first_at),
     )
     if features_digest(data.windows.features) != manifest.features_sha256:

@@ -1,6 +1,6 @@
 """The forecasters that the model is shown beside: each learns from a fold's training part and forecasts its test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Forecasts:
         By how much each of them lies below the log of the mean variance.
     p_up : dict of str to ndarray of shape (m,)
         Probability of a rise, by forecaster.
+    quantiles : dict of str to ndarray of shape (m, Q)
+        Quantiles of the log return, by forecaster.
     notes : tuple of str
         What a reader has to know about them.
     """
@@ -32,6 +34,7 @@ class Forecasts:
     log_rv: dict[str, FloatArray]
     below_mean: dict[str, float]
     p_up: dict[str, FloatArray]
+    quantiles: dict[str, FloatArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -9,6 +9,9 @@ from backsight_features.errors import BadInput
 
 from backsight_model.arrays import FloatArray, IntArray, TimeArray
 
+_AT_ONCE = 1 << 22
+"""Bars that are looked up at a time, whatever the horizon."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
@@ -28,6 +31,10 @@ class Outcomes:
     log_rv: FloatArray
     log_return: FloatArray
     label_at: TimeArray
+
+    def some(self, which: IntArray) -> "Outcomes":
+        """Return what happened at some of the slots."""
+        return Outcomes(log_rv=self.log_rv[which], log_return=self.log_return[which], label_at=self.label_at[which])
 
 
 def ahead(bars: pl.DataFrame, slots: TimeArray, *, horizon: int, timeframe: timedelta) -> Outcomes:
@@ -66,27 +73,29 @@ def ahead(bars: pl.DataFrame, slots: TimeArray, *, horizon: int, timeframe: time
     close = ordered["close"].cast(pl.Float64).to_numpy()
 
     keys, first, version_key = np.unique(observed, return_index=True, return_inverse=True)
-    step = timeframe // timedelta(microseconds=1)
-    wanted = slots.astype("datetime64[us]").astype(np.int64)[:, None] + step * np.arange(horizon + 1)
-    position = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    whole = np.flatnonzero((keys[position] == wanted).all(axis=1))
-    position = position[whole]
-    known = available[first][position].max(axis=1, initial=np.iinfo(np.int64).min)
-
     # One sorted integer per version, (slot, rank of its arrival), finds the newest version known in time.
     arrivals = np.unique(available)
     width = len(arrivals) + 1
     version = version_key * width + np.searchsorted(arrivals, available)
-    rank = np.searchsorted(arrivals, known, side="right") - 1
-    chosen = np.searchsorted(version, position * width + rank[:, None], side="right") - 1
+    lags = timeframe // timedelta(microseconds=1) * np.arange(horizon + 1)
+    closes = slots.astype("datetime64[us]").astype(np.int64)
+    at_once = max(1, _AT_ONCE // len(lags))
+    for begin in range(0, n, at_once):
+        wanted = closes[begin : begin + at_once, None] + lags
+        position = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        whole = np.flatnonzero((keys[position] == wanted).all(axis=1))
+        position = position[whole]
+        known = available[first][position].max(axis=1, initial=np.iinfo(np.int64).min)
+        rank = np.searchsorted(arrivals, known, side="right") - 1
+        chosen = np.searchsorted(version, position * width + rank[:, None], side="right") - 1
 
-    steps = np.diff(np.log(close[chosen]), axis=1)
-    variance = np.square(steps).sum(axis=1)
-    moved = np.isfinite(variance) & (variance > 0)
-    whole = whole[moved]
-    log_rv[whole] = np.log(variance[moved])
-    log_return[whole] = steps[moved].sum(axis=1)
-    label_at[whole] = known[moved].astype("datetime64[us]")
+        steps = np.diff(np.log(close[chosen]), axis=1)
+        variance = np.square(steps).sum(axis=1)
+        moved = np.isfinite(variance) & (variance > 0)
+        there = begin + whole[moved]
+        log_rv[there] = np.log(variance[moved])
+        log_return[there] = steps[moved].sum(axis=1)
+        label_at[there] = known[moved].astype("datetime64[us]")
     return Outcomes(log_rv=log_rv, log_return=log_return, label_at=label_at)
 
 

@@ -1,7 +1,8 @@
 """Training sets: windows, and what came after each."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from backsight_features.windows import Windows
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
 from backsight_model.baselines import HAR_TERMS, LAST_BAR, LAST_DAY
 from backsight_model.manifest import Manifest, features_digest
-from backsight_model.target import ahead
+from backsight_model.target import Outcomes, ahead
 
 if TYPE_CHECKING:
     from backsight_features.store import Store
@@ -38,11 +39,13 @@ class TrainingSet:
     log_return : ndarray of shape (n,)
         Log return over the next `horizon` bars.
     label_at : ndarray of shape (n,), datetime64[us]
-        Instant from which the label was known.
+        Instant from which the labels of all horizons were known: what splits time for one horizon splits it for all.
     horizon : int
-        Number of bars that a label reaches ahead.
+        Number of bars that the main label reaches ahead.
     left_out : dict of str to int
         How many instants gave no sample, by reason in words.
+    further : dict of int to Outcomes
+        What came over further horizons, by the number of bars ahead, each of shape (n,).
     """
 
     windows: Windows
@@ -51,10 +54,27 @@ class TrainingSet:
     label_at: TimeArray
     horizon: int
     left_out: dict[str, int]
+    further: Mapping[int, Outcomes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.log_rv)
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """The number of bars ahead of every label, the main one first."""
+        return (self.horizon, *self.further)
+
+    @property
+    def views(self) -> tuple["TrainingSet", ...]:
+        """A training set of each horizon alone, the main one first; they share the windows."""
+        return (
+            replace(self, further={}),
+            *(
+                replace(self, horizon=bars, log_rv=came.log_rv, log_return=came.log_return, further={})
+                for bars, came in self.further.items()
+            ),
+        )
 
     @property
     def at(self) -> TimeArray:
@@ -95,20 +115,23 @@ class TrainingSet:
             log_rv=self.log_rv[:count],
             log_return=self.log_return[:count],
             label_at=self.label_at[:count],
+            further={bars: came.some(np.arange(count)) for bars, came in self.further.items()},
             left_out=self.left_out | {"held back for the final period": len(self) - count},
         )
 
     def sha256(self) -> str:
         """Return the digest of everything that a model learns from: values, places, instants and labels."""
-        digest = hashlib.sha256(repr((self.windows.features, self.windows.timeframe, self.horizon)).encode())
+        header = (self.windows.features, self.windows.timeframe, *self.horizons)
+        digest = hashlib.sha256(repr(header).encode())
         rows = np.where(np.isnan(self.windows.rows), np.float32(np.nan), self.windows.rows)
-        for part in (rows, self.windows.index, self.at, self.log_rv, self.log_return, self.label_at):
+        further = [part for came in self.further.values() for part in (came.log_rv, came.log_return)]
+        for part in (rows, self.windows.index, self.at, self.log_rv, self.log_return, self.label_at, *further):
             digest.update(repr((part.shape, part.dtype.str)).encode())
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
 
-def label(windows: Windows, bars: pl.DataFrame, *, horizon: int) -> TrainingSet:
+def label(windows: Windows, bars: pl.DataFrame, *, horizon: int, further: Sequence[int] = ()) -> TrainingSet:
     """Return the samples that some windows and the bars that followed them make.
 
     An instant gives no sample where its newest slot has no state, a HAR term was not yet defined, or not
@@ -122,35 +145,46 @@ def label(windows: Windows, bars: pl.DataFrame, *, horizon: int) -> TrainingSet:
         All stored versions of the bars of the series.
     horizon : int
         Bars ahead.
+    further : sequence of int
+        Further horizons; a sample has the labels of all.
 
     Raises
     ------
     BadInput
-        Where a feature that the baselines need is absent, or no sample remains.
+        Where a horizon is named twice, a feature that the baselines need is absent, or no sample remains.
     """
     absent = [name for name in (*HAR_TERMS, LAST_DAY, LAST_BAR) if name not in windows.features]
     if absent:
         raise BadInput(f"features {', '.join(absent)} are absent; the service needs them for its baselines")
-    outcomes = ahead(bars, windows.observed_at, horizon=horizon, timeframe=windows.timeframe)
+    if len({horizon, *further}) <= len(further):
+        raise BadInput(f"horizons of {', '.join(map(str, (horizon, *further)))} bars: name each of them once")
+    outcomes = {
+        reach: ahead(bars, windows.observed_at, horizon=reach, timeframe=windows.timeframe)
+        for reach in (horizon, *further)
+    }
+    # NaT, where any label is missing, is what comes out.
+    label_at = np.max([came.label_at for came in outcomes.values()], axis=0)
     gap = len(windows.rows) - 1
     newest = windows.index[:, -1]
     no_bar = newest == gap
     columns = [windows.features.index(name) for name in HAR_TERMS]
     no_history = ~no_bar & np.isnan(windows.rows[newest][:, columns]).any(axis=1)
-    no_label = ~no_bar & ~no_history & np.isnat(outcomes.label_at)
+    no_label = ~no_bar & ~no_history & np.isnat(label_at)
     keep = np.flatnonzero(~(no_bar | no_history | no_label))
     if len(keep) == 0:
         raise BadInput(
             f"{len(newest)} instants and no sample: {no_bar.sum()} without a bar, {no_history.sum()} without history "
-            f"for {HAR_TERMS[-1]}, {no_label.sum()} without all {horizon} bars ahead"
+            f"for {HAR_TERMS[-1]}, {no_label.sum()} without all {max(outcomes)} bars ahead"
         )
     keep = keep[np.argsort(windows.at[keep], kind="stable")]
+    main, *others = (came.some(keep) for came in outcomes.values())
     return TrainingSet(
         windows=_compact(windows, keep),
-        log_rv=outcomes.log_rv[keep],
-        log_return=outcomes.log_return[keep],
-        label_at=outcomes.label_at[keep],
+        log_rv=main.log_rv,
+        log_return=main.log_return,
+        label_at=label_at[keep],
         horizon=horizon,
+        further=dict(zip(further, others, strict=True)),
         left_out={
             "no bar at the instant": int(no_bar.sum()),
             "history too short or broken": int(no_history.sum()),
@@ -167,6 +201,7 @@ def collect(
     service: str,
     length: int,
     horizon: int,
+    further: Sequence[int] = (),
     first_at: datetime | None = None,
     last_at: datetime | None = None,
 ) -> TrainingSet:
@@ -186,6 +221,8 @@ def collect(
         Slots per window.
     horizon : int
         Bars ahead.
+    further : sequence of int
+        Further horizons; see `label`.
     first_at, last_at : datetime, optional
         Instants outside are left out; the slots of a window may lie before.
 
@@ -197,7 +234,7 @@ def collect(
     windows = store.windows(service, [series.symbol], length=length, start=first_at, end=last_at)
     if windows.timeframe != series.grid.step:
         raise BadInput(f"{service} has slots of {windows.timeframe}, bars of {series} cannot label them")
-    return label(windows, read(facts, series), horizon=horizon)
+    return label(windows, read(facts, series), horizon=horizon, further=further)
 
 
 def describe(
@@ -210,6 +247,7 @@ def describe(
         features_sha256=features_digest(data.windows.features),
         length=length,
         horizon=data.horizon,
+        further=list(data.further),
         seed=seed,
         ingested_until=origin.ingested_until.isoformat(),
         first_at=from_us(int(data.at[0].astype(np.int64))).isoformat(),
@@ -247,6 +285,7 @@ def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
         service=manifest.service,
         length=manifest.length,
         horizon=manifest.horizon,
+        further=manifest.further,
         first_at=parse_instant(manifest.first_at),
         last_at=parse_instant(manifest.last_at),
     )

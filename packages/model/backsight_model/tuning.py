@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backsight_model.arrays import FloatArray
+from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, joined
+from backsight_model.quantiles import pinball
 from backsight_model.settings import Settings
 from backsight_model.splits import Fold
 from backsight_model.training import TrainingSet
-from backsight_model.walk import straight
+from backsight_model.walk import outlooks, targets
 
 if TYPE_CHECKING:
     import optuna
@@ -66,26 +68,25 @@ def tune(
 
     from backsight_model.lstm import train
 
-    lines = straight(data, part.fit, treatments=settings.treatments)
-    rows = lines.scaler.transform(data.windows.rows)
+    lines = outlooks(data, part.fit, treatments=settings.treatments)
+    rows, line = lines[0].scaler.transform(data.windows.rows), joined([one.line for one in lines])
     newest = rows[data.windows.index[:, -1]]
-    residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale
-    targets = np.column_stack([residual, data.up])
+    wanted = targets(data, lines, newest)
     made: list[Trial] = []
 
     def judge(tried: Settings) -> float:
         network = train(
             rows,
             data.windows.index,
-            targets,
+            wanted,
             fit=part.fit,
             valid=part.valid,
-            line=lines.line,
-            settled=lines.line,
+            line=line,
+            settled=line,
             settings=replace(tried, members=1),
             seed=seed,
         )
-        loss = joint_loss(targets[part.valid], network.predict(rows, data.windows.index[part.valid]))
+        loss = joint_loss(wanted[part.valid], network.predict(rows, data.windows.index[part.valid]))
         made.append(Trial(number=len(made), settings=tried, loss=loss))
         done(f"trial {len(made)} of {trials}: {loss:.5f}")
         return loss
@@ -105,12 +106,17 @@ def best(trials: tuple[Trial, ...]) -> Settings:
 
 
 def joint_loss(wanted: FloatArray, output: FloatArray) -> float:
-    """Return what the network minimises, over samples (n, 2): half the squared error, and twice the log loss."""
-    from backsight_model.lstm import DIRECTION_WEIGHT
+    """Return what the network minimises, for what is wanted (n, 3 K) and outputs (n, K (2 + Q)).
 
-    volatility = 0.5 * np.square(wanted[:, 0] - output[:, 0])
-    direction = np.logaddexp(0.0, output[:, 1]) - wanted[:, 1] * output[:, 1]
-    return float((volatility + DIRECTION_WEIGHT * direction).mean())
+    Half the squared error, twice the log loss and a quarter of the pinball loss; the mean over samples and horizons.
+    """
+    from backsight_model.lstm import DIRECTION_WEIGHT, RETURN_WEIGHT, TARGETS
+
+    wanted, output = wanted.reshape(-1, TARGETS), output.reshape(-1, OUTPUTS)
+    volatility = 0.5 * np.square(wanted[:, 0] - output[:, RESIDUAL])
+    direction = np.logaddexp(0.0, output[:, LOGIT]) - wanted[:, 1] * output[:, LOGIT]
+    spread = pinball(output[:, QUANTILES], wanted[:, 2])
+    return float((volatility + DIRECTION_WEIGHT * direction + RETURN_WEIGHT * spread).mean())
 
 
 def _proposed(proposal: "optuna.Trial", settings: Settings) -> Settings:

@@ -1,20 +1,27 @@
 """The verdict: what the walk proved, in numbers and in words that follow from them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
 from backsight_model.proof import LEVEL, Claim, Comparison, Directional, compare, judge, pesaran_timmermann
+from backsight_model.quantiles import pinball
 from backsight_model.trading import Traded, Trading
 from backsight_model.training import TrainingSet
-from backsight_model.walk import DIRECTION_REFERENCES, MODEL, VOLATILITY_REFERENCES, Walk
+from backsight_model.walk import MODEL, REFERENCES, Walk
+from backsight_model.words import listed
 
 LAGS_PER_HORIZON = 4
-TARGETS = ("volatility", "direction")
+TARGETS = tuple(REFERENCES)
+QLIKE = "volatility, QLIKE"
 LINES = ("linear", "logistic")
-UNITS = {"volatility": "mean squared error of log realised variance", "direction": "log loss of P(up)"}
+UNITS = {
+    "volatility": "mean squared error of log realised variance",
+    "direction": "log loss of P(up)",
+    "return": "mean pinball loss of the log return in percent",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +40,14 @@ class Losses:
         QLIKE of the variance, ``RV / F - log(RV / F) - 1`` (Patton 2011), by forecaster.
     direction : dict of str to ndarray of shape (m,)
         Log loss of P(up), by forecaster.
+    pinball : dict of str to ndarray of shape (m,)
+        Pinball loss of the log return in percent, mean over the levels of its quantiles, by forecaster.
     hit : dict of str to ndarray of shape (m,)
         Whether the likelier sign came, by forecaster.
     lag : int
         Lags to count in tests, in rows.
+    further : dict of int to Losses
+        On the same instants over further horizons, by the number of bars ahead.
     """
 
     service: str
@@ -45,12 +56,24 @@ class Losses:
     volatility: dict[str, FloatArray]
     qlike: dict[str, FloatArray]
     direction: dict[str, FloatArray]
+    pinball: dict[str, FloatArray]
     hit: dict[str, BoolArray]
     lag: int
+    further: Mapping[int, "Losses"] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> dict[str, dict[str, FloatArray]]:
+        """The losses by what is judged: the targets, and QLIKE beside the squared error."""
+        return {
+            "volatility": self.volatility,
+            QLIKE: self.qlike,
+            "direction": self.direction,
+            "return": self.pinball,
+        }
 
     def of(self, target: str) -> dict[str, FloatArray]:
         """Return the losses that decide a target's claim."""
-        return self.volatility if target == "volatility" else self.direction
+        return self.judged[target]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +83,11 @@ class Verdict:
     Attributes
     ----------
     claims : tuple of Claim
-        ``volatility`` and ``direction``, then the same for the full service over each that it was compared with.
+        ``volatility``, ``direction`` and ``return``, the same over further horizons, then the first three for the full
+        service over each that it was compared with.
     comparisons : dict of str to tuple of Comparison
-        The model against every other forecaster, by target, uncorrected: for reading, not for claiming.
+        The model against every other forecaster, by what is judged (`Losses.judged`), uncorrected: for reading, not for
+        claiming.
     directional : Directional
         Do the forecast signs go with the signs that came, uncorrected.
     trading : Trading or None
@@ -76,8 +101,8 @@ class Verdict:
 
     @property
     def proven(self) -> dict[str, bool]:
-        """Whether there is skill, by target."""
-        return {claim.name: claim.proven for claim in self.claims if claim.name in TARGETS}
+        """Whether there is skill, by target, and by target and further horizon."""
+        return {claim.name: claim.proven for claim in self.claims if ":" not in claim.name}
 
     @property
     def skill(self) -> bool:
@@ -99,7 +124,7 @@ class Verdict:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The verdict in words: one sentence over all, one per claim, and one on trading."""
-        overall = f"skill in {' and '.join(target for target, held in self.proven.items() if held)}"
+        overall = f"skill in {listed([target for target, held in self.proven.items() if held])}"
         if not self.skill:
             overall = "no skill"
         elif self.tradable:
@@ -123,8 +148,14 @@ class Verdict:
 
 
 def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
-    """Return what every forecaster of a walk lost."""
+    """Return what every forecaster of a walk lost, over each horizon."""
+    main, *further = (_lost(*each, service=service) for each in zip(data.views, walked.views, strict=True))
+    return replace(main, further=dict(zip(data.further, further, strict=True)))
+
+
+def _lost(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
     log_rv, up = data.log_rv[walked.samples], data.up[walked.samples]
+    log_return = data.log_return[walked.samples]
     return Losses(
         service=service,
         at=data.at[walked.samples],
@@ -132,6 +163,7 @@ def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
         volatility={name: np.square(log_rv - forecast) for name, forecast in walked.log_rv.items()},
         qlike={name: _qlike(log_rv - forecast - walked.below_mean[name]) for name, forecast in walked.log_rv.items()},
         direction={name: log_loss(forecast, up) for name, forecast in walked.p_up.items()},
+        pinball={name: pinball_percent(forecast, log_return) for name, forecast in walked.quantiles.items()},
         hit={name: (forecast > 0.5) == up for name, forecast in walked.p_up.items()},
         lag=LAGS_PER_HORIZON * data.horizon,
     )
@@ -157,18 +189,14 @@ def decide(
     trading : Trading, optional
         What the forecasts would have earned.
     """
-    references = {"volatility": VOLATILITY_REFERENCES, "direction": DIRECTION_REFERENCES}
-    comparisons = {
-        target: tuple(
-            compare(full.of(target)[MODEL], loss, lag=full.lag, model=MODEL, reference=name)
-            for name, loss in full.of(target).items()
-            if name != MODEL
-        )
-        for target in TARGETS
-    }
+    comparisons = against_each(full)
     claims = {
-        target: tuple(one for one in comparisons[target] if one.reference in references[target]) for target in TARGETS
+        target: tuple(one for one in comparisons[target] if one.reference in references)
+        for target, references in REFERENCES.items()
     }
+    for bars, lost in full.further.items():
+        for target, references in REFERENCES.items():
+            claims[over_bars(target, bars)] = _against(lost, target, references)
     for other in others:
         _, here, there = np.intersect1d(full.at, other.at, return_indices=True)
         for target in TARGETS:
@@ -189,6 +217,32 @@ def decide(
     )
 
 
+def against_each(full: Losses) -> dict[str, tuple[Comparison, ...]]:
+    """Return the model against every other forecaster, by what is judged."""
+    return {
+        what: _against(full, what, [name for name in losses if name != MODEL]) for what, losses in full.judged.items()
+    }
+
+
+def _against(full: Losses, what: str, references: Sequence[str]) -> tuple[Comparison, ...]:
+    losses = full.of(what)
+    return tuple(compare(losses[MODEL], losses[name], lag=full.lag, model=MODEL, reference=name) for name in references)
+
+
+def over_bars(target: str, bars: int) -> str:
+    """Return the name of a claim over a further horizon.
+
+    >>> over_bars("return", 168), over_bars("return", 1)
+    ('return over 168 bars', 'return over 1 bar')
+    """
+    return f"{target} over {bars} bar{'s' if bars > 1 else ''}"
+
+
+def target_of(claim: Claim) -> str:
+    """Return the target of a claim, whatever the horizon and whatever it is compared with."""
+    return claim.name.split(":")[0].split(" over ")[0]
+
+
 def sentence(claim: Claim, claims: int) -> str:
     """Return a claim in words.
 
@@ -196,7 +250,7 @@ def sentence(claim: Claim, claims: int) -> str:
     is proven it says what the sample could have shown.
     """
     hardest = claim.hardest
-    unit = UNITS[claim.name.split(":")[0]]
+    unit = UNITS[target_of(claim)]
     share = 100.0 / abs(hardest.reference_loss)
     change = f"{abs(hardest.gain) * share:.2f} % {'below' if hardest.gain > 0 else 'above'} that of {hardest.reference}"
     interval = f"gain [{hardest.low * share:.2f}, {hardest.high * share:.2f}] %"
@@ -233,6 +287,11 @@ def chance(p_value: float) -> str:
 def log_loss(p_up: FloatArray, came_up: BoolArray) -> FloatArray:
     """Return the log loss of P(up), shape (..., m), given whether the price rose, shape (m,)."""
     return np.asarray(-np.log(np.where(came_up, p_up, 1.0 - p_up)), dtype=np.float64)
+
+
+def pinball_percent(quantiles: FloatArray, log_return: FloatArray) -> FloatArray:
+    """Return the mean pinball loss of quantiles, shape (..., m, Q), of a log return, shape (m,), in percent."""
+    return 100.0 * pinball(quantiles, log_return)
 
 
 def _qlike(log_ratio: FloatArray) -> FloatArray:

@@ -1,7 +1,7 @@
 """One walk through time: every forecaster learns from the past of each fold and forecasts the fold."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ import numpy as np
 from backsight_model import baselines, linear, rivals
 from backsight_model.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from backsight_model.baselines import Har
-from backsight_model.linear import Line
+from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
+from backsight_model.quantiles import GAUSSIAN, LEVELS
 from backsight_model.rivals import Forecasts
 from backsight_model.scaling import Scaler, fit_scaler
 from backsight_model.settings import Settings
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
 MODEL = "LSTM"
 VOLATILITY_REFERENCES = ("HAR-X", "log-HAR", "persistence")
+DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
+RETURN_REFERENCES = ("HAR-X", "persistence")
+REFERENCES = {"volatility": VOLATILITY_REFERENCES, "direction": DIRECTION_REFERENCES, "return": RETURN_REFERENCES}
+"""What skill in a target has to beat; the first of each is what has to be beaten first."""
 HAR_STRENGTH = 0.02
 """A touch of ridge: the terms of HAR are alike, and a year holds some hundred days that do not overlap."""
-DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +46,18 @@ class Straight:
         the second.
     residual_scale : float
         Training deviation of HAR-X's residual: the unit of the network's first output.
+    scaled_quantiles : ndarray of shape (Q,)
+        Training quantiles of the return over the deviation that HAR-X forecast.
     line : Line
-        The straight line under the network; without the LSTM it is the forecaster ``linear`` of
-        volatility and ``logistic`` of direction.
+        The straight lines under the network; without the LSTM they are the forecaster ``linear`` of volatility and
+        return, and ``logistic`` of direction.
     """
 
     scaler: Scaler
     har: Har
     harx: Har
     residual_scale: float
+    scaled_quantiles: FloatArray
     line: Line
 
 
@@ -61,10 +68,18 @@ class Fitted(Straight):
     Attributes
     ----------
     network : Network
-        The two heads.
+        What an LSTM makes of the lines of all horizons.
+    further : tuple of Straight
+        The lines of further horizons.
     """
 
     network: "Network"
+    further: tuple[Straight, ...] = ()
+
+    @property
+    def views(self) -> tuple[Straight, ...]:
+        """The lines of each horizon, the main one first."""
+        return (self, *self.further)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,29 +111,50 @@ class Walk:
         Forecast log realised variance by forecaster.
     p_up : dict of str to ndarray of shape (m,)
         Forecast P(up) by forecaster.
+    quantiles : dict of str to ndarray of shape (m, Q)
+        Forecast quantiles of the log return, of levels `quantiles.LEVELS`, by forecaster.
     below_mean : dict of str to ndarray of shape (m,)
         By how much each forecast of log realised variance lies below the log of the mean: half the training
         residual variance where the log is what is learnt, 0 for persistence.
-    by_seed : dict of str to ndarray of shape (members, m)
+    by_seed : dict of str to ndarray of shape (members, m) or (members, m, Q)
         What each member of the network, which differ in their seed, says alone: log realised variance under
-        ``volatility``, P(up) under ``direction``.
+        ``volatility``, P(up) under ``direction``, quantiles under ``return``.
     clock_up : ndarray of shape (m,)
         The sign that the nearest training sample in time had: what knowing nothing but the clock says.
     epochs : tuple of tuple of int
         Per fold, the epochs each member of the network learnt.
     notes : tuple of str
         What went not as it should, by fold.
+    further : tuple of Walk
+        The same instants over further horizons.
     """
 
     samples: IntArray
     fold: IntArray
     log_rv: dict[str, FloatArray]
     p_up: dict[str, FloatArray]
+    quantiles: dict[str, FloatArray]
     below_mean: dict[str, FloatArray]
     by_seed: dict[str, FloatArray]
     clock_up: BoolArray
     epochs: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
+    further: tuple["Walk", ...] = ()
+
+    @property
+    def views(self) -> tuple["Walk", ...]:
+        """The walk of each horizon, the main one first."""
+        return (self, *self.further)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """What was said of one test block over one horizon."""
+
+    forecasts: Forecasts
+    by_seed: dict[str, FloatArray]
+    clock_up: BoolArray
+    epochs: tuple[int, ...]
 
 
 def walk(
@@ -151,31 +187,32 @@ def walk(
 def over(data: TrainingSet, parts: list[Fold], *, settings: Settings, seed: int, done: Callable[[str], None]) -> Walk:
     """Return the forecasts of given folds, as `walk` does."""
     returns = bar_returns(data.windows)
-    made: list[Forecasts] = []
-    alone: list[dict[str, FloatArray]] = []
-    clock: list[BoolArray] = []
-    epochs: list[tuple[int, ...]] = []
+    made: list[list[_Block]] = []
     for number, part in enumerate(parts, start=1):
         fitted = learn(data, part, settings=settings, seed=1000 * seed + 10 * number)
-        made.append(_forecasts(data, part, fitted, returns, seed=seed))
-        alone.append(_by_seed(data, part, fitted))
-        clock.append(np.full(len(part.test), data.up[part.train[-1]]))
-        epochs.append(fitted.network.epochs)
+        made.append(_blocks(data, part, fitted, returns, seed=seed))
         done(f"fold {number} of {len(parts)}")
-    sizes = [len(part.test) for part in parts]
+    main, *further = (_put_together(parts, list(blocks)) for blocks in zip(*made, strict=True))
+    return replace(main, further=tuple(further))
+
+
+def _put_together(parts: list[Fold], blocks: list[_Block]) -> Walk:
+    sizes, made = [len(part.test) for part in parts], [block.forecasts for block in blocks]
     below = [
         {name: np.full(size, below) for name, below in one.below_mean.items()}
         for size, one in zip(sizes, made, strict=True)
     ]
+    alone = [block.by_seed for block in blocks]
     return Walk(
         samples=np.concatenate([part.test for part in parts]),
         fold=np.repeat(np.arange(1, len(parts) + 1), sizes),
         log_rv=_joined([one.log_rv for one in made]),
         p_up=_joined([one.p_up for one in made]),
+        quantiles=_joined([one.quantiles for one in made]),
         below_mean=_joined(below),
         by_seed={target: np.concatenate([one[target] for one in alone], axis=1) for target in alone[0]},
-        clock_up=np.concatenate(clock),
-        epochs=tuple(epochs),
+        clock_up=np.concatenate([block.clock_up for block in blocks]),
+        epochs=tuple(block.epochs for block in blocks),
         notes=tuple(f"fold {number}: {note}" for number, one in enumerate(made, start=1) for note in one.notes),
     )
 
@@ -196,23 +233,37 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int, warm:
     """
     from backsight_model.lstm import train  # takes seconds, and reading verdicts does not need it
 
-    lines = straight(data, part.train, treatments=settings.treatments, scaler=None if warm is None else warm.scaler)
-    rows = lines.scaler.transform(data.windows.rows)
+    lines = outlooks(data, part.train, treatments=settings.treatments, scaler=None if warm is None else warm.scaler)
+    scaler = lines[0].scaler
+    rows = scaler.transform(data.windows.rows)
     newest = rows[data.windows.index[:, -1]]
-    residual = (data.log_rv - lines.harx.predict(newest, data.windows.features)) / lines.residual_scale
+    wanted = targets(data, lines, newest)
+    begun = [
+        _line(view, part.fit, newest, of_one, scaler, unit=one.residual_scale)
+        for view, one, of_one in zip(data.views, lines, np.split(wanted, len(lines), axis=1), strict=True)
+    ]
     network = train(
         rows,
         data.windows.index,
-        np.column_stack([residual, data.up]),
+        wanted,
         fit=part.fit,
         valid=part.valid,
-        line=_line(data, part.fit, newest, residual, lines.scaler),
-        settled=lines.line,
+        line=linear.joined(begun),
+        settled=linear.joined([one.line for one in lines]),
         settings=settings,
         seed=seed,
         warm=None if warm is None else warm.network,
     )
-    return Fitted(**vars(lines), network=network)
+    return Fitted(**vars(lines[0]), network=network, further=lines[1:])
+
+
+def outlooks(
+    data: TrainingSet, train_on: IntArray, *, treatments: Treatments = DECLARED, scaler: Scaler | None = None
+) -> tuple[Straight, ...]:
+    """Return what straight lines learn of each horizon, the main one first; they share the scaling."""
+    main, *further = data.views
+    first = straight(main, train_on, treatments=treatments, scaler=scaler)
+    return (first, *(straight(view, train_on, scaler=first.scaler) for view in further))
 
 
 def straight(
@@ -229,49 +280,105 @@ def straight(
         )
         for terms in (baselines.HAR_TERMS, baselines.HARX_TERMS)
     )
-    residual = data.log_rv - harx.predict(newest, features)
-    scale = float(residual[train_on].std())
-    line = _line(data, train_on, newest, residual / scale, scaler)
-    return Straight(scaler=scaler, har=har, harx=harx, residual_scale=scale, line=line)
+    forecast = harx.predict(newest, features)
+    unit = float((data.log_rv - forecast)[train_on].std())
+    wanted = _wanted(data, forecast, unit)
+    return Straight(
+        scaler=scaler,
+        har=har,
+        harx=harx,
+        residual_scale=unit,
+        scaled_quantiles=np.quantile(wanted[train_on, 2], LEVELS),
+        line=_line(data, train_on, newest, wanted, scaler, unit=unit),
+    )
 
 
-def _line(data: TrainingSet, which: IntArray, newest: Float32Array, residual: FloatArray, scaler: Scaler) -> Line:
-    strength = linear.penalty(float(np.square(scaler.weight).sum()), len(which) / data.horizon)
-    return linear.heads(newest[which], residual[which], data.up[which], strength=strength)
+def targets(data: TrainingSet, lines: Sequence[Straight], newest: Float32Array) -> FloatArray:
+    """Return what the network is to say, shape (n, 3 K), for scaled newest rows (n, C).
 
-
-def _forecasts(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, *, seed: int) -> Forecasts:
+    Of each horizon in turn, the residual of HAR-X in units of its training deviation, 1 where the price rose, and the
+    return over the deviation that HAR-X forecast.
+    """
     features = data.windows.features
-    rows = fitted.scaler.transform(data.windows.rows)
+    each = zip(data.views, lines, strict=True)
+    return np.hstack([_wanted(view, one.harx.predict(newest, features), one.residual_scale) for view, one in each])
+
+
+def _wanted(data: TrainingSet, harx: FloatArray, unit: float) -> FloatArray:
+    return np.column_stack([(data.log_rv - harx) / unit, data.up, data.log_return * np.exp(-0.5 * harx)])
+
+
+def _line(
+    data: TrainingSet, which: IntArray, newest: Float32Array, wanted: FloatArray, scaler: Scaler, *, unit: float
+) -> Line:
+    strength = linear.penalty(float(np.square(scaler.weight).sum()), len(which) / data.horizon)
+    residual, _, scaled = wanted[which].T
+    return linear.heads(newest[which], residual, data.up[which], scaled, unit=unit, strength=strength)
+
+
+def _blocks(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, *, seed: int) -> list[_Block]:
+    """Return what was said of a test block, by horizon."""
+    rows, test = fitted.scaler.transform(data.windows.rows), data.windows.index[part.test]
     newest = rows[data.windows.index[:, -1]]
-    harx = fitted.harx.predict(newest, features)
-    straight = fitted.line.predict(newest[part.test])
-    output = fitted.network.predict(rows, data.windows.index[part.test])
+    each = fitted.network.predict_each(rows, test)
+    output = each.mean(axis=0)
+    made = []
+    for place, (view, lines) in enumerate(zip(data.views, fitted.views, strict=True)):
+        mine = slice(place * OUTPUTS, (place + 1) * OUTPUTS)
+        harx = lines.harx.predict(newest, data.windows.features)
+        made.append(
+            _Block(
+                forecasts=_forecasts(view, part, lines, newest, harx, output[:, mine], returns, seed=seed),
+                by_seed=_by_seed(lines, harx[part.test], each[:, :, mine]),
+                clock_up=np.full(len(part.test), view.up[part.train[-1]]),
+                epochs=fitted.network.epochs,
+            )
+        )
+    return made
+
+
+def _forecasts(
+    data: TrainingSet,
+    part: Fold,
+    lines: Straight,
+    newest: Float32Array,
+    harx: FloatArray,
+    output: FloatArray,
+    returns: Returns,
+    *,
+    seed: int,
+) -> Forecasts:
+    straight = lines.line.predict(newest[part.test])
     volatility = rivals.of_volatility(data, part, returns=returns, harx=harx, seed=seed)
     direction = rivals.of_direction(data, part, seed=seed)
-    below = 0.5 * fitted.harx.residual_variance
+    forecast, below = harx[part.test], 0.5 * lines.harx.residual_variance
+    deviation = np.exp(0.5 * forecast)[:, None]
     return Forecasts(
         log_rv=volatility.log_rv
         | {
-            "log-HAR": fitted.har.predict(newest[part.test], features),
-            "HAR-X": harx[part.test],
-            "linear": harx[part.test] + fitted.residual_scale * straight[:, 0],
-            MODEL: harx[part.test] + fitted.residual_scale * output[:, 0],
+            "log-HAR": lines.har.predict(newest[part.test], data.windows.features),
+            "HAR-X": forecast,
+            "linear": forecast + lines.residual_scale * straight[:, RESIDUAL],
+            MODEL: forecast + lines.residual_scale * output[:, RESIDUAL],
         },
         below_mean=volatility.below_mean
-        | {"log-HAR": 0.5 * fitted.har.residual_variance, "HAR-X": below, "linear": below, MODEL: below},
-        p_up=direction.p_up | {"logistic": _sigmoid(straight[:, 1]), MODEL: _sigmoid(output[:, 1])},
+        | {"log-HAR": 0.5 * lines.har.residual_variance, "HAR-X": below, "linear": below, MODEL: below},
+        p_up=direction.p_up | {"logistic": _sigmoid(straight[:, LOGIT]), MODEL: _sigmoid(output[:, LOGIT])},
+        quantiles={
+            "persistence": np.exp(0.5 * data.last_log_rv[part.test])[:, None] * GAUSSIAN,
+            "HAR-X": deviation * lines.scaled_quantiles,
+            "linear": deviation * straight[:, QUANTILES],
+            MODEL: deviation * output[:, QUANTILES],
+        },
         notes=volatility.notes,
     )
 
 
-def _by_seed(data: TrainingSet, part: Fold, fitted: Fitted) -> dict[str, FloatArray]:
-    rows, test = fitted.scaler.transform(data.windows.rows), data.windows.index[part.test]
-    output = fitted.network.predict_each(rows, test)
-    harx = fitted.harx.predict(rows[test[:, -1]], data.windows.features)
+def _by_seed(lines: Straight, harx: FloatArray, each: FloatArray) -> dict[str, FloatArray]:
     return {
-        "volatility": harx + fitted.residual_scale * output[:, :, 0],
-        "direction": _sigmoid(output[:, :, 1]),
+        "volatility": harx + lines.residual_scale * each[:, :, RESIDUAL],
+        "direction": _sigmoid(each[:, :, LOGIT]),
+        "return": np.exp(0.5 * harx)[:, None] * each[:, :, QUANTILES],
     }
 
 
