@@ -51,7 +51,7 @@ def behind(facts: Facts, feature: Feature, at: datetime, asked: datetime) -> Beh
 def _marked(
     ordered: pl.DataFrame, reading: Reading, feature: Feature, newest: int, at: datetime, asked: datetime
 ) -> pl.DataFrame:
-    """Return vintages in one unit with their parts; older periods than are read are left out but for one."""
+    """Return vintages in one unit with their parts; of other periods those beside one that is read, and newer ones."""
     seen = pl.col("available_at") <= at
     known = ordered.with_row_index("place").with_columns(
         counts=seen & (pl.col("place") == pl.col("place").filter(seen).max().over("period")),
@@ -61,15 +61,13 @@ def _marked(
     periods = _periods(winners, reading, newest)
     first = known.filter(seen, pl.col("period") == newest, pl.col("value").is_not_null())["place"].min()
     wanted = pl.col("period").is_in(periods)
-    if reading.past:
-        wanted = pl.lit(True)
-        oldest = None
-    else:
-        oldest = min(periods) - 1 if periods else None
+    near = pl.col("period").is_in([period + lag for period in periods for lag in (-1, 0, 1)])
+    if reading.past or not periods:
+        wanted, near = pl.lit(reading.past), pl.lit(True)
     is_first = pl.col("place") == (-1 if first is None else first)
     read = seen & (is_first | (wanted & (pl.lit(reading.past) | pl.col("counts"))))
     return (
-        known.filter(pl.lit(True) if oldest is None else (pl.col("period") >= oldest) | is_first)
+        known.filter(near | (pl.col("period") > newest) | is_first)
         .filter(seen | (pl.col("observed_at") <= asked))
         .with_columns(
             part=pl.when(read).then(pl.lit(READ)).otherwise(pl.lit(PASSED)),
