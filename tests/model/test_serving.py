@@ -225,16 +225,16 @@ def test_what_is_stale_missing_or_wrongly_asked_for_is_a_problem_with_its_reason
 
 def test_without_a_key_nothing_is_said_and_with_one_nothing_secret(service: Service) -> None:
     service.publish()
-    paths = (f"/v1/forecast/{SYMBOL}", f"/v1/features/{SYMBOL}?service={SERVICE}", "/v1/models", "/metrics", "/")
-    for path in (*paths, "/openapi.json"):
+    paths = (f"/v1/forecast/{SYMBOL}", f"/v1/features/{SYMBOL}?service={SERVICE}", "/v1/models", "/metrics")
+    for path in (*paths, "/v1/overview", "/openapi.json"):
         for key in (None, "wrong", service.key[:-1]):
             status, headers, said = service.ask(path, key=key)
             assert (status, said["type"]) == (401, "urn:backsight:unauthorized")
             assert headers["www-authenticate"] == "Bearer"
             assert SYMBOL not in said["detail"]
         assert service.key not in json.dumps(service.ask(path)[2])
-    assert service.ask("/health", key=None)[0] == 200
-    assert service.ask("/ready", key=None)[0] == 200
+    for path in ("/", "/health", "/ready"):
+        assert service.ask(path, key=None)[0] == 200
 
 
 def test_who_asks_too_often_is_told_how_long_to_wait() -> None:
@@ -400,4 +400,5 @@ def test_no_request_makes_it_fail_or_answer_other_than_described(service: Servic
             tried.append(case.path)
 
         holds()
-    assert set(tried) >= {"/v1/forecast/{symbol}", "/v1/forecasts", "/v1/features/{symbol}", "/v1/models", "/ready"}
+    read = {"/v1/forecast/{symbol}", "/v1/features/{symbol}", "/v1/models", "/v1/overview", "/ready"}
+    assert set(tried) >= read | {"/v1/forecasts"}

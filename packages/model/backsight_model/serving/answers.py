@@ -162,6 +162,7 @@ class Answers:
                 "bundle": bundle.name,
                 "service": bundle.service,
                 "length": bundle.length,
+                "timeframe_seconds": bundle.timeframe.total_seconds(),
                 "horizon_seconds": (bundle.horizon * bundle.timeframe).total_seconds(),
                 "verdict": bundle.word,
                 "proven": bundle.proven,

@@ -26,6 +26,8 @@ from backsight_model.serving.answers import Answers, text
 from backsight_model.serving.entrance import Entrance
 from backsight_model.serving.keys import VARIABLE, Keys, RateLimit
 from backsight_model.serving.models import Models
+from backsight_model.serving.overview import PATH, Overview, Overviews
+from backsight_model.serving.page import page
 
 ONLINE: Final = "BACKSIGHT_REDIS"
 """The variable with the connection string of Redis; without it the windows are read from the home's SQLite file."""
@@ -126,6 +128,7 @@ def application(serving: Serving, *, keys: Keys, online: str | None) -> Entrance
         lifespan=open_until_stopped,
     )
     _add_routes(app, answers)
+    _add_page(app, Overviews(answers, workspace.live))
     _add_errors(app)
     return Entrance(app, answers, keys, RateLimit(per_second=serving.per_second, burst=2 * serving.per_second))
 
@@ -173,6 +176,20 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
     def measured() -> Response:
         """Return what Prometheus reads."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_page(app: FastAPI, overviews: Overviews) -> None:
+    document, headers = page()
+
+    @app.get("/", include_in_schema=False)
+    async def one_screen() -> Response:
+        """Return the page, in which there is no data: it asks for the overview."""
+        return Response(document, media_type="text/html", headers=headers)
+
+    @app.get(PATH, responses=_GUARDED | {200: {"model": Overview}})
+    def overview() -> Response:
+        """Return all that the page shows; what is absent is null, and what cannot be read is a problem in its place."""
+        return Response(overviews.now().model_dump_json(), media_type=_JSON)
 
 
 def _add_errors(app: FastAPI) -> None:

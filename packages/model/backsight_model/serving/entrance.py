@@ -12,8 +12,8 @@ from backsight_model.serving import metrics, problems
 from backsight_model.serving.answers import Answers
 from backsight_model.serving.keys import Keys, RateLimit
 
-OPEN: Final = frozenset({"/health", "/ready"})
-"""Paths that need no key: they say whether the process is well, and nothing else."""
+OPEN: Final = frozenset({"/", "/health", "/ready"})
+"""Paths that need no key: the page, in which there is no data, and what says whether the process is well."""
 
 LARGEST_BODY: Final = 64 << 10
 """Bytes of a request's body."""
