@@ -208,6 +208,20 @@ def test_what_is_well_is_said_to_be_and_what_is_stale_is_refused_with_the_reason
     assert "backsight watch last ran 5 h 1 min ago" in tab.text("#findings")
 
 
+def test_a_chart_draws_no_line_where_forecasts_are_missing_and_a_point_for_a_single_one(
+    tabs: Callable[..., Tab],
+) -> None:
+    tab = tabs()
+    seen = tab.screen.watch("BTC-USD")
+    whole = seen["recent"]
+    for rows, begun in ((range(336), 1), ([*range(100), *range(150, 336)], 2), ([335], 1)):
+        columns = {name: [whole[name][row] for row in rows] for name in ("observed_at", "said", "came")}
+        tab.screen.look(seen | {"recent": whole | columns})
+        tab.open()
+        line = tab.all("article.card path.said")[0].get_attribute("d")
+        assert (line.count("M"), line.count("L")) == (begun, len(rows) - begun)
+
+
 def test_a_key_is_asked_for_a_wrong_one_is_said_and_a_right_one_opens(tabs: Callable[..., Tab]) -> None:
     tab = tabs(keys=True)
     tab.screen.promote("BTC-USD")

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
+from backsight_features.errors import NeedsAttention
+from backsight_features.lake import Lake
+from backsight_features.schemas import BARS
+from backsight_model import watch_cli
 from backsight_model.live.watching import Alert
 from backsight_model.serving import overview
 
@@ -83,6 +89,25 @@ def test_it_holds_forecasts_and_refusals_models_and_what_the_loop_saw(screen: An
     assert "abcdefghijklmnop" not in json.dumps(said)
     screen.now += timedelta(hours=3)
     assert overview_of(screen)["forecasts"][0]["problem"]["type"] == "urn:backsight:stale"
+
+
+def test_what_the_verb_keeps_of_a_forecast_is_what_the_page_reads(
+    screen: Any, bars_of: Callable[..., pl.DataFrame]
+) -> None:
+    screen.promote("BTC-USD")
+    screen.publish("BTC-USD")
+    [made] = overview_of(screen)["forecasts"]
+    Lake(screen.home.lake).append(BARS, bars_of(np.full(3, 100.0)), now=screen.now)
+    with pytest.raises(NeedsAttention, match="the last forecast is of the bar that closed at 2023-02-10T07:00:00Z"):
+        watch_cli.watch.main(["--bars", "v:BTC-USD:1h", "--json"], obj=screen.home, standalone_mode=False)
+    [seen] = overview_of(screen)["watched"]["symbols"]
+    assert (seen["known"], seen["open"], seen["alerts"][0]["rule"]) == (0, 1, "silent")
+    assert seen["recent"] == {
+        "observed_at": ["2023-02-10T07:00:00Z"],
+        "said": [pytest.approx(made["volatility"], abs=1e-5)],
+        "came": [None],
+        "step_seconds": 3600.0,
+    }
 
 
 @pytest.mark.parametrize(
