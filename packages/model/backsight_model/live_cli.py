@@ -50,7 +50,7 @@ def run(workspace: Workspace, plan_file: Path, once: bool, as_json: bool) -> Non
             if one.name.startswith("forecast ") and one.document is not None:
                 click.echo(f"  {one.name}: P(up) {one.document['p_up']:.3f}, id {one.document['id']}")
             elif one.said and not one.failed:
-                click.echo(f"  {one.name}: {one.said}")
+                click.echo(f"  {one.name}: {one.said.removeprefix('error: ')}")
         for one in failed:
             click.echo(f"  {one.name}: {one.said} (exit code {one.code})", err=True)
 
