@@ -97,8 +97,7 @@ def feast_service(folder: str, where: str) -> Any:
     def forecast(symbol: str) -> dict[str, Any]:
         found = store.get_online_features(refs, entity_rows=[{"symbol": symbol}]).to_dict()
         values = np.array([found[name][0] for name in bundle.features], dtype=np.float32).T
-        p_up, log_rv = estimate(bundle, np.ascontiguousarray(values), name=symbol)
-        return {"symbol": symbol, "p_up": p_up, "log_rv": log_rv}
+        return {"symbol": symbol} | estimate(bundle, np.ascontiguousarray(values), name=symbol)[0].to_json()
 
     @app.get("/health")
     async def health() -> dict[str, str]:
