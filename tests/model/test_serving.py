@@ -26,6 +26,7 @@ from backsight_features.online.packed import pack
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
 from backsight_features.workspace import Workspace
 from backsight_model import bundle, proof
+from backsight_model.attribution import training_means
 from backsight_model.client import Client
 from backsight_model.forecast import forecast
 from backsight_model.forecast_log import ForecastLog
@@ -206,6 +207,23 @@ def test_features_come_with_ages_and_what_must_not_be_used_is_null_with_a_reason
     assert stale["refused"][0]["kind"] == "Stale"
 
 
+def test_an_explanation_is_what_the_forecast_would_be_without_each_feature(service: Service) -> None:
+    service.publish()
+    status, _, said = service.ask(f"/v1/explain/{SYMBOL}")
+    assert status == 200
+    assert said["forecast"] == service.ask(f"/v1/forecast/{SYMBOL}")[2]
+    used, window = bundle.current(service.home.models, SYMBOL), service.window()
+    assert {one["feature"] for one in said["features"]} == set(used.features)
+    strongest = said["features"][0]
+    column = used.features.index(strongest["feature"])
+    values = window.values.copy()
+    values[:, column] = training_means(used)[column]
+    without = forecast(used, replace(window, values=values)).outlooks[0]
+    assert strongest["log_rv"] == pytest.approx(said["forecast"]["log_rv"] - without.log_rv)
+    assert strongest["p_up"] == pytest.approx(said["forecast"]["p_up"] - without.p_up)
+    assert abs(strongest["log_rv"]) == max(abs(one["log_rv"]) for one in said["features"]) > 0
+
+
 def test_what_is_stale_missing_or_wrongly_asked_for_is_a_problem_with_its_reason(service: Service) -> None:
     service.publish()
     status, _, said = service.ask("/v1/forecast/ETH-USD")
@@ -226,7 +244,13 @@ def test_what_is_stale_missing_or_wrongly_asked_for_is_a_problem_with_its_reason
 
 def test_without_a_key_nothing_is_said_and_with_one_nothing_secret(service: Service) -> None:
     service.publish()
-    paths = (f"/v1/forecast/{SYMBOL}", f"/v1/features/{SYMBOL}?service={SERVICE}", "/v1/models", "/metrics")
+    paths = (
+        f"/v1/forecast/{SYMBOL}",
+        f"/v1/features/{SYMBOL}?service={SERVICE}",
+        f"/v1/explain/{SYMBOL}",
+        "/v1/models",
+        "/metrics",
+    )
     for path in (*paths, "/v1/overview", "/openapi.json"):
         for key in (None, "wrong", service.key[:-1]):
             status, headers, said = service.ask(path, key=key)

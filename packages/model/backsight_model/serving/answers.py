@@ -3,7 +3,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 from backsight_features.errors import Busy, NotServable, SourceError
 from backsight_features.online import OnlineWindow, Reader
 
+from backsight_model.attribution import occlusion
 from backsight_model.forecast import Forecast, forecast
 from backsight_model.forecast_log import ForecastLog, forecast_id
 from backsight_model.serving import metrics, problems
@@ -153,6 +154,22 @@ class Answers:
                 "values": [_numbers(slot) for slot in window.values],
             }
         return document
+
+    def explained(self, symbol: str) -> dict[str, Any]:
+        """Return the forecast of a symbol, and how it would move if each feature were forgotten; the most moving first.
+
+        Raises
+        ------
+        NotServable, SourceError, Busy
+            As `forecast`.
+        """
+        document = self.forecast(symbol)
+        bundle = self.models.of(symbol)
+        [window] = self._windows(bundle.service, [symbol], self.clock())
+        if window.refused:
+            raise window.refused[0].error
+        shares = sorted(occlusion(bundle, window.values, name=symbol), key=lambda share: -abs(share.log_rv))
+        return {"forecast": document, "features": [asdict(share) for share in shares]}
 
     def in_use(self) -> list[dict[str, Any]]:
         """Return the models in use, by symbol."""

@@ -152,6 +152,11 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         """Return the newest features of a symbol with their ages, and the whole window with ``window=true``."""
         return Response(text(answers.features(service, symbol, whole=window)), media_type=_JSON)
 
+    @app.get("/v1/explain/{symbol:path}", responses=_GUARDED)
+    def explain(symbol: _Name) -> Response:
+        """Return the forecast of a symbol with how it would move if each feature were forgotten."""
+        return Response(text(answers.explained(symbol)), media_type=_JSON)
+
     @app.get("/v1/models", responses=_GUARDED)
     def models() -> Response:
         """Return the models in use, with what was proven of each."""
