@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from backsight_model import audit_model, proof
 from backsight_model.audit_model import audit
 from backsight_model.settings import Settings
+from backsight_model.splits import walk_forward
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import Verdict
 from backsight_model.walk import MODEL
@@ -60,6 +61,16 @@ def test_shuffled_labels_are_those_of_others_and_noise_leaves_what_references_re
         noise.windows.rows.T, data.windows.rows.T, strict=True)])  # fmt: skip
     kept = {name for name, held in zip(data.windows.features, same, strict=True) if held}
     assert kept == {"ret_log_1h", "ret_log_24h", "log_rv_24h", "log_rv_120h", "log_rv_528h"}
+
+
+def test_what_is_fitted_on_the_test_block_is_named_with_the_fold(data: TrainingSet) -> None:
+    honest = walk_forward(data.at, data.label_at, folds=2, embargo=DAY)
+    assert not list(audit_model._fit_range(BUNDLE, data, honest))
+    everything = np.arange(len(data))
+    leaky = [replace(part, fit=everything, valid=everything[:0]) for part in honest]
+    found = list(audit_model._fit_range(BUNDLE, data, leaky))
+    assert {one.name for one in found} == {"scaler", "har", "harx"}
+    assert found[0].instant == datetime.fromisoformat(f"{honest[0].start}+00:00")
 
 
 def test_skill_where_there_can_be_none_convicts_by_name() -> None:

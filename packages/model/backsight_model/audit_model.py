@@ -5,6 +5,7 @@ through versions of it that hold nothing to be found, or hold it the other way r
 what it could not have known, or claims too easily.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,9 +22,10 @@ from backsight_model.proof import Claim
 from backsight_model.splits import Fold, walk_forward
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import TARGETS, Verdict, chance, decide, losses
-from backsight_model.walk import MODEL, Walk, over
+from backsight_model.walk import MODEL, Walk, over, straight
 
 LOOKED_FOR: Final = {
+    "fit-range": "scaling and straight lines fitted with everything from the test block on set to other values",
     "shuffled-labels": "the same features, each instant with the labels of another",
     "noise-features": "the same labels, every feature but those of the references replaced by noise",
     "embargo": f"the walk with an embargo {LONGER_EMBARGO} times as long",
@@ -91,6 +93,7 @@ def audit(bundle: Bundle, data: TrainingSet, *, folds: int, say: Callable[[str],
     far = walked("embargo", data, later)
     back = walked("time-reversal", data, _backwards(data, folds=folds, embargo=embargo))
     findings = [
+        *_fit_range(bundle, data, forwards),
         *_nothing_there(bundle, shuffled, "shuffled-labels", "features say something of labels that are not theirs"),
         *_nothing_there(bundle, noise, "noise-features", "noise forecasts"),
         *_collapses(bundle, plain, far),
@@ -132,6 +135,34 @@ def _backwards(data: TrainingSet, *, folds: int, embargo: timedelta) -> list[Fol
     zero = np.datetime64(0, "us")
     parts = walk_forward(zero - (data.label_at - zero), zero - (data.at - zero), folds=folds, embargo=embargo)
     return [replace(part, start=data.at[part.test[0]]) for part in reversed(parts)]
+
+
+def _fit_range(bundle: Bundle, data: TrainingSet, parts: list[Fold]) -> Iterator[Finding]:
+    """Convict what is fitted and moves with rows and labels that were not known before the test block."""
+    for part in parts:
+        before, after = (
+            straight(some, part.train, treatments=bundle.settings.treatments)
+            for some in (data, _otherwise_from(data, part.start))
+        )
+        for name in ("scaler", "har", "harx"):
+            one, other = (json.dumps(getattr(fitted, name).to_json()) for fitted in (before, after))
+            if one != other:
+                yield _finding(
+                    bundle,
+                    "fit-range",
+                    name,
+                    datum=f"{name} of the fold that is tested from here on",
+                    said=f"{name} is another one once later rows and labels are: it was fitted on them too.",
+                    right="fitting on the training part of each fold only",
+                    instant=part.start,
+                )
+
+
+def _otherwise_from(data: TrainingSet, start: np.datetime64) -> TrainingSet:
+    rows = data.windows.rows.copy()
+    rows[:-1][data.windows.row_available_at >= start] += 1_000.0  # the last row stands for a gap
+    later = data.label_at >= start
+    return replace(data, windows=replace(data.windows, rows=rows), log_rv=np.where(later, 99.0, data.log_rv))
 
 
 def _nothing_there(bundle: Bundle, tried: _Try, check: str, said: str) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backsight_features.audit.findings import Audit
 
 
@@ -44,6 +46,34 @@ class BacksightAudit:
             claims = (claims,)
         of = Roles(time=time, label=label, horizon=None if horizon is None else timeframe(horizon), **roles)
         found = audit_dataset(data, of, claims=[Claim.parse(one) for one in claims])
+        if found.errors:
+            raise AssertionError(found.text())
+        return found
+
+    def pipeline(self, home: "Path", repo: "Path", *, bars: str | None = None, **asked: Any) -> "Audit":
+        """Fail unless nothing between a lake and what is served sees the future; return the audit.
+
+        Parameters
+        ----------
+        home, repo : Path
+            The folder of lake and features, and that of ``feature_store.yaml``.
+        bars : str, optional
+            ``VENUE:SYMBOL:TIMEFRAME``, if several series are built.
+        **asked : str or int
+            ``service`` and ``most``, as `audit.pipeline.audit` takes them.
+
+        Raises
+        ------
+        AssertionError
+            With the findings, the smallest example first.
+        """
+        __tracebackhide__ = True
+        from backsight_features.audit.pipeline import audit
+        from backsight_features.bars import BarSeries
+        from backsight_features.workspace import Workspace
+
+        series = None if bars is None else BarSeries.parse(bars)
+        found = audit(Workspace(root=home), repo, series=series, **asked)
         if found.errors:
             raise AssertionError(found.text())
         return found
