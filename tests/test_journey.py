@@ -198,6 +198,24 @@ def test_the_example_for_modelers_runs(signal: tuple[Desk, dict[str, Any]], tmp_
     assert done.stdout.split("\n")[0] == "1 0 float32 (32, 48)", done.stderr
 
 
+@pytest.mark.slow
+def test_the_notebook_for_modelers_runs(signal: tuple[Desk, dict[str, Any]], tmp_path: Path) -> None:
+    desk, trained = signal
+    (tmp_path / "feature_repo").symlink_to(ROOT / "feature_repo")
+    (tmp_path / "build" / "demo").mkdir(parents=True)
+    (tmp_path / "build" / "demo" / "home").symlink_to(desk.home)
+    notebook = json.loads((ROOT / "docs" / "examples" / "train_on_a_laptop.ipynb").read_text())
+    program = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0].endswith("windows of 48 slots, 55 features")
+    assert said[1] == "fold 1 of 1"
+    assert said[2].startswith("Verdict: ")
+    assert re.search(r"mine gains [+-][\d.]+ % on log-HAR, p = [\d.]+", done.stdout)
+    assert f"{Path(trained['bundle']).name}: tradable" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
