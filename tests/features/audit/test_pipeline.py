@@ -572,11 +572,12 @@ def test_a_table_that_knew_a_correction_too_early_is_convicted_with_the_fact(hom
 
 
 @pytest.mark.prove
-def test_the_verb_on_a_whole_home(home: Path) -> None:
+def test_the_verb_and_the_fixture_on_a_whole_home(home: Path, backsight_audit: Any) -> None:
     before = files(home)
     done = CliRunner().invoke(cli, ["--home", str(home), "audit", "pipeline", "--repo", str(REPO), "--json"])
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document["findings"] == []
     assert not any(one["skipped"] for one in document["looked_for"])
+    assert backsight_audit.pipeline(home, REPO, most=40).errors == ()
     assert files(home) == before
