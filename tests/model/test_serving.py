@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import redis
 import schemathesis
 import uvicorn
 from backsight_features.errors import BadInput, HeaderMismatch, Missing, SourceError, Stale
+from backsight_features.lake import Lake
 from backsight_features.online import OnlineWindow, connect
 from backsight_features.online.contract import Contract
 from backsight_features.online.feast_format import bytes_value, string_value
 from backsight_features.online.packed import pack
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
+from backsight_features.schemas import SCORES
 from backsight_features.workspace import Workspace
 from backsight_model import bundle, proof
 from backsight_model.attribution import training_means
@@ -39,6 +42,7 @@ from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import Verdict
 from backsight_model.walk import Fitted, final
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 
 pytestmark = pytest.mark.slow
@@ -328,6 +332,37 @@ def test_every_forecast_can_be_made_again_bit_for_bit(service: Service) -> None:
         again = replay(service.home.models, log.find(name))
         assert again.differing == ()
         assert again.logged.answer["p_up"] == again.again["p_up"]
+
+
+@pytest.mark.prove
+def test_a_thousand_served_forecasts_are_made_again_bit_for_bit(
+    service: Service, bundles: list[Path], rows_of: Callable[..., pl.DataFrame]
+) -> None:
+    log, answers = ForecastLog(service.home.forecasts), {}
+    for hours in range(500):
+        service.publish(CLOSED + hours * HOUR, sample=-1 - hours)
+        service.now = NOW + hours * HOUR
+        for folder in bundles:
+            bundle.promote(service.home.models, service.home.models / folder.name)
+            said = service.ask(f"/v1/forecast/{SYMBOL}")[2]
+            answers[said["id"]] = said
+        if hours % 50 == 49:
+            assert log.fold() == 100
+    assert len(answers) == 1_000
+    # What comes later: facts, another scorer's among them, and the log in fewer files.
+    score = rows_of(
+        SCORES, {"text_id": ["x"], "scorer": ["another"], "observed_at": [CLOSED], "available_at": [CLOSED]}
+    )
+    assert Lake(service.home.lake).append(SCORES, score, now=NOW).accepted == 1
+    table = DeltaTable(str(service.home.forecasts / "log"))
+    assert table.optimize.compact()["numFilesRemoved"] == 10
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    for name, said in answers.items():
+        again = replay(service.home.models, log.find(name))
+        assert again.differing == ()
+        assert {key: said[key] for key in again.again if key not in ("at", "age_seconds")} == {
+            key: value for key, value in again.again.items() if key not in ("at", "age_seconds")
+        }
 
 
 def test_a_log_that_was_changed_or_does_not_know_an_id_says_so(service: Service) -> None:
