@@ -234,7 +234,7 @@ def test_applying_from_several_machines_at_once_to_an_empty_database(desk: Desk,
     machine = desk.but(BACKSIGHT_REGISTRY=database())
     told = at_once(*[lambda: machine.run("backsight", "apply")] * 3)
     assert [(one.returncode, one.stdout, one.stderr) for one in told] == [
-        (0, "services: forecast_1h, price_1h\n", "")
+        (0, "services: forecast_1h, price_1h, price_macro_1h, price_text_1h\n", "")
     ] * 3
 
 
