@@ -37,7 +37,10 @@ def tried(gain: float, p_value: float, **walked: Any) -> Any:
     claims = proof.judge({"volatility": (one,), "direction": (one,)})
     signs = proof.Directional(accuracy=0.5, statistic=0, p_value=1, detectable=0.1)
     verdict = Verdict(claims=claims, comparisons={"volatility": (), "direction": ()}, directional=signs)
-    return audit_model._Try(walked=SimpleNamespace(**walked), verdict=verdict)  # type: ignore[arg-type]
+    rng = np.random.default_rng(9)
+    lost = {MODEL: 1 - gain + 0.1 * rng.standard_normal(900)}
+    losses: Any = SimpleNamespace(of=lambda target: lost, lag=24)
+    return audit_model._Try(walked=SimpleNamespace(**walked), lost=losses, verdict=verdict)  # type: ignore[arg-type]
 
 
 def test_backwards_nothing_is_learnt_from_before_the_test_and_what_lies_between_is_purged(data: TrainingSet) -> None:
@@ -50,17 +53,17 @@ def test_backwards_nothing_is_learnt_from_before_the_test_and_what_lies_between_
     assert parts[0].test[-1] < parts[1].test[0]
 
 
-def test_shuffled_labels_are_those_of_others_and_noise_leaves_what_references_read(data: TrainingSet) -> None:
+def test_shuffled_labels_are_those_of_others_and_noise_stands_beside_what_was_there(data: TrainingSet) -> None:
     shuffled = audit_model._shuffled(data, 1)
     assert sorted(shuffled.log_rv) == sorted(data.log_rv)
     assert (shuffled.log_rv == data.log_rv).mean() < 0.01
     pairs = dict(zip(data.log_rv, data.log_return, strict=True))
     assert [pairs[value] for value in shuffled.log_rv] == list(shuffled.log_return)
-    noise = audit_model._noise(data, 1)
-    same = np.array([np.array_equal(*columns, equal_nan=True) for columns in zip(
-        noise.windows.rows.T, data.windows.rows.T, strict=True)])  # fmt: skip
-    kept = {name for name, held in zip(data.windows.features, same, strict=True) if held}
-    assert kept == {"ret_log_1h", "ret_log_24h", "log_rv_24h", "log_rv_120h", "log_rv_528h"}
+    noise = audit_model._noise(data, 1).windows
+    assert noise.features[: -audit_model.NOISE] == data.windows.features
+    np.testing.assert_array_equal(noise.rows[:, : -audit_model.NOISE], data.windows.rows)
+    assert abs(noise.rows[:-1, -audit_model.NOISE :].mean()) < 0.05
+    assert np.isnan(noise.rows[-1]).all()
 
 
 def test_what_is_fitted_on_the_test_block_is_named_with_the_fold(data: TrainingSet) -> None:
@@ -79,7 +82,10 @@ def test_skill_where_there_can_be_none_convicts_by_name() -> None:
         ("shuffled-labels", "volatility", "error"), ("shuffled-labels", "direction", "error")
     ]  # fmt: skip
     assert "gain of +5.00 % on HAR-X (p = 0.0020)" in found[0].datum
-    assert not list(audit_model._nothing_there(BUNDLE, tried(0.05, 0.4), "noise-features", "so"))
+    assert not list(audit_model._nothing_there(BUNDLE, tried(0.05, 0.4), "shuffled-labels", "so"))
+    helped = list(audit_model._helped_by_noise(BUNDLE, tried(0.05, 0.4), tried(0.06, 0.4)))
+    assert {one.check for one in helped} == {"noise-features"}
+    assert not list(audit_model._helped_by_noise(BUNDLE, tried(0.06, 0.4), tried(0.05, 0.4)))
 
 
 def test_a_gain_that_needs_what_lies_right_before_the_test_convicts() -> None:

@@ -15,19 +15,20 @@ import numpy as np
 from backsight_features.audit.findings import Audit, Finding, LookedFor, Score, Severity
 from backsight_features.clocks import from_us
 
-from backsight_model.baselines import HARX_TERMS, LAST_BAR, LAST_DAY
+from backsight_model.baselines import LAST_BAR, LAST_DAY
 from backsight_model.bundle import Bundle
 from backsight_model.flags import ECHO, LONGER_EMBARGO, correlation
-from backsight_model.proof import Claim
+from backsight_model.proof import Claim, compare, judge
 from backsight_model.splits import Fold, walk_forward
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import TARGETS, Verdict, chance, decide, losses
+from backsight_model.verdict import TARGETS, Losses, Verdict, chance, decide, losses
 from backsight_model.walk import MODEL, Walk, over, straight
 
+NOISE: Final = 10
 LOOKED_FOR: Final = {
     "fit-range": "scaling and straight lines fitted with everything from the test block on set to other values",
     "shuffled-labels": "the same features, each instant with the labels of another",
-    "noise-features": "the same labels, every feature but those of the references replaced by noise",
+    "noise-features": f"{NOISE} features of noise beside the others",
     "embargo": f"the walk with an embargo {LONGER_EMBARGO} times as long",
     "time-reversal": "learning from what came later, judged on what came before",
     "echo": "forecasts that go with the moves before them more than with those after",
@@ -41,10 +42,12 @@ class _Try:
     Attributes
     ----------
     walked : Walk
+    lost : Losses
     verdict : Verdict
     """
 
     walked: Walk
+    lost: Losses
     verdict: Verdict
 
     def gain(self, target: str) -> float:
@@ -84,7 +87,7 @@ def audit(bundle: Bundle, data: TrainingSet, *, folds: int, say: Callable[[str],
             some, parts, settings=bundle.settings, seed=bundle.manifest.seed, done=lambda fold: say(f"{name}: {fold}")
         )
         full = losses(some, made, service=bundle.service)
-        return _Try(walked=made, verdict=decide(full, made.p_up[MODEL], some.up[made.samples]))
+        return _Try(walked=made, lost=full, verdict=decide(full, made.p_up[MODEL], some.up[made.samples]))
 
     plain = walked("as it is", data, forwards)
     shuffled = walked("shuffled-labels", _shuffled(data, bundle.manifest.seed), forwards)
@@ -95,7 +98,7 @@ def audit(bundle: Bundle, data: TrainingSet, *, folds: int, say: Callable[[str],
     findings = [
         *_fit_range(bundle, data, forwards),
         *_nothing_there(bundle, shuffled, "shuffled-labels", "features say something of labels that are not theirs"),
-        *_nothing_there(bundle, noise, "noise-features", "noise forecasts"),
+        *_helped_by_noise(bundle, plain, noise),
         *_collapses(bundle, plain, far),
         *_arrow(bundle, plain, back),
         *_echo(bundle, data, plain),
@@ -121,13 +124,11 @@ def _shuffled(data: TrainingSet, seed: int) -> TrainingSet:
 
 
 def _noise(data: TrainingSet, seed: int) -> TrainingSet:
-    kept = {*HARX_TERMS, LAST_DAY, LAST_BAR}
-    rows = data.windows.rows.copy()
-    rng = np.random.default_rng(seed)
-    for column, name in enumerate(data.windows.features):
-        if name not in kept:
-            rows[:-1, column] = rng.standard_normal(len(rows) - 1)  # the last row stands for a gap
-    return replace(data, windows=replace(data.windows, rows=rows))
+    rows = data.windows.rows
+    noise = np.random.default_rng(seed).standard_normal((len(rows), NOISE)).astype(np.float32)
+    noise[-1] = np.nan  # the last row stands for a gap
+    features = (*data.windows.features, *(f"noise_{number}" for number in range(NOISE)))
+    return replace(data, windows=replace(data.windows, rows=np.hstack([rows, noise]), features=features))
 
 
 def _backwards(data: TrainingSet, *, folds: int, embargo: timedelta) -> list[Fold]:
@@ -175,6 +176,31 @@ def _nothing_there(bundle: Bundle, tried: _Try, check: str, said: str) -> Iterat
                 datum=f"gain of {tried.said(target)}",
                 said=f"With {LOOKED_FOR[check]}, skill in {target} is still claimed: {said}.",
                 right="no skill where there is nothing to be found",
+            )
+
+
+def _helped_by_noise(bundle: Bundle, plain: _Try, noise: _Try) -> Iterator[Finding]:
+    compared = {
+        target: (
+            compare(
+                noise.lost.of(target)[MODEL],
+                plain.lost.of(target)[MODEL],
+                lag=plain.lost.lag,
+                model="with noise",
+                reference="without",
+            ),
+        )
+        for target in TARGETS
+    }
+    for claim in judge(compared):
+        if claim.proven:
+            yield _finding(
+                bundle,
+                "noise-features",
+                claim.name,
+                datum=f"gain of {100 * claim.hardest.skill:+.2f} % on the model without ({chance(claim.adjusted)})",
+                said=f"With {NOISE} features of noise the model forecasts {claim.name} better than without.",
+                right="noise that does not help",
             )
 
 
