@@ -187,7 +187,7 @@ def _intervals(found: Outcomes) -> tuple[Interval, ...]:
 
 
 def _silent(symbol: str, last: datetime, timeframe: timedelta, now: datetime) -> list[Alert]:
-    age = now - last
+    age = timedelta(seconds=(now - last) // timedelta(seconds=1))
     if age <= 3 * timeframe:
         return []
     said = f"{symbol}: the last forecast is of the bar that closed at {last:%Y-%m-%dT%H:%M:%SZ}, {age} ago"
