@@ -393,6 +393,17 @@ def test_a_crash_while_folding_loses_and_doubles_nothing(service: Service) -> No
     assert not spooled.exists()
 
 
+def test_a_damaged_file_of_the_log_is_named_and_holds_up_no_other(service: Service) -> None:
+    service.publish()
+    log, name = ForecastLog(service.home.forecasts), service.ask(f"/v1/forecast/{SYMBOL}")[2]["id"]
+    damaged = service.home.forecasts / "spool" / f"{'0' * 32}.json"
+    damaged.write_text('{"id": "')
+    with pytest.raises(BadInput, match=f"{damaged.name} is no forecast"):
+        log.fold()
+    assert log.frame()["id"].to_list() == [name]
+    assert [path.name for path in damaged.parent.iterdir()] == [damaged.name]
+
+
 def test_the_client_hands_out_answers_and_raises_what_the_service_refused(service: Service) -> None:
     service.publish()
     address = f"http://127.0.0.1:{service.port}"

@@ -5,6 +5,7 @@
 Client(http://127.0.0.1:8000)
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any, Final, Self
 import requests
 from backsight_features import errors
 from backsight_features.errors import BacksightError, BadInput, SourceError
+from urllib3.exceptions import HTTPError
 
 KEY: Final = "BACKSIGHT_API_KEY"
 """The variable with the key, unless one is given."""
@@ -105,14 +107,16 @@ class Client:
     def _ask(self, method: str, path: str, **asked: Any) -> dict[str, Any]:
         try:
             answer = self._session.request(
-                method, self._url + path, timeout=self._timeout, allow_redirects=False, **asked
+                method, self._url + path, timeout=self._timeout, allow_redirects=False, stream=True, **asked
             )
-        except requests.RequestException as error:
+            with answer:
+                content = answer.raw.read(_MOST_BYTES + 1, decode_content=True)
+        except (requests.RequestException, HTTPError) as error:
             raise SourceError(f"{self._url} does not answer: {type(error).__name__}") from error
-        if len(answer.content) > _MOST_BYTES:
-            raise SourceError(f"{self._url} answers {path} with {len(answer.content)} bytes, {_MOST_BYTES} are read")
+        if len(content) > _MOST_BYTES:
+            raise SourceError(f"{self._url} answers {path} with more than the {_MOST_BYTES} bytes that are read")
         try:
-            document: dict[str, Any] = answer.json()
+            document: dict[str, Any] = json.loads(content)
         except ValueError:
             raise SourceError(f"{self._url} answers {path} with status {answer.status_code} and no JSON") from None
         if answer.status_code != 200:

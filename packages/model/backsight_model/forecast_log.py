@@ -118,14 +118,31 @@ class ForecastLog:
     def fold(self) -> int:
         """Move what is in the spool to the table, each forecast once, and return how many came in.
 
-        Safe to repeat and to break off: a file goes when its row is committed.
+        Safe to repeat, to break off and to do twice at once: a file goes when its row is committed.
+
+        Raises
+        ------
+        BadInput
+            If a file is damaged; it is left where it is, and the others are moved before.
         """
+        read: dict[Path, dict[str, Any]] = {}
+        damaged: list[BadInput] = []
+        for path in sorted(self._spool.glob("[0-9a-f]*.json")):
+            try:
+                read[path] = _read(path)
+            except FileNotFoundError:
+                continue  # another process has moved it
+            except BadInput as error:
+                damaged.append(error)
+        count = self._moved(read) if read else 0
+        if damaged:
+            raise damaged[0]
+        return count
+
+    def _moved(self, read: dict[Path, dict[str, Any]]) -> int:
         from backsight_features import delta
 
-        files = sorted(self._spool.glob("[0-9a-f]*.json"))
-        if not files:
-            return 0
-        rows = _frame([_read(path) for path in files])
+        rows = _frame(list(read.values()))
 
         def attempt() -> int:
             table = delta.ensure(self._table, _schema())
@@ -136,7 +153,7 @@ class ForecastLog:
             return fresh.height
 
         count = delta.settle(self._table, attempt)
-        for path in files:
+        for path in read:
             path.unlink(missing_ok=True)
         return count
 
@@ -154,8 +171,10 @@ class ForecastLog:
             raise BadInput(f"{name!r} is no id of a forecast, which has {_ID} hex digits")
         import polars as pl
 
-        path = self._spool / f"{name}.json"
-        found = _frame([_read(path)]) if path.exists() else self.frame().filter(pl.col("id") == name)
+        try:
+            found = _frame([_read(self._spool / f"{name}.json")])
+        except FileNotFoundError:
+            found = self.frame().filter(pl.col("id") == name)
         if found.is_empty():
             raise Missing(f"no forecast {name} is in {self._table}; `backsight forecast --json` says the id of one")
         return _logged(found.row(0, named=True))
