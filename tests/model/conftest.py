@@ -1,7 +1,9 @@
 """Made-up worlds in which it is known what can be forecast."""
 
+import importlib.util
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -104,3 +106,15 @@ def bars_and_states() -> Callable[[int, int], tuple[pl.DataFrame, pl.DataFrame]]
 def cut() -> Callable[[pl.DataFrame, int], Windows]:
     """Return a function that cuts windows from states."""
     return make_windows
+
+
+@pytest.fixture(scope="session")
+def straight_bundle() -> Callable[..., Path]:
+    """Return a function that writes a bundle without training a network."""
+    spec = importlib.util.spec_from_file_location("straight", Path(__file__).with_name("straight.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written: Callable[..., Path] = module.write_bundle
+    return written

@@ -8,14 +8,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import uvicorn
 from backsight_features.online.contract import Contract
@@ -24,76 +23,17 @@ from backsight_features.online.packed import pack
 from backsight_features.workspace import Workspace
 from backsight_ingest.status import Ran, Status
 from backsight_ingest.status_cli import _status_document
-from backsight_model import bundle, proof
-from backsight_model.baselines import HAR_TERMS, fit_har
-from backsight_model.linear import LOGIT, OUTPUTS, RESIDUAL
+from backsight_model import bundle
 from backsight_model.live.lastseen import STATUS, WATCHED, keep
 from backsight_model.live.recent import Recent
 from backsight_model.live.watching import Alert, Interval, Watched
-from backsight_model.manifest import Manifest, features_digest
-from backsight_model.quantiles import GAUSSIAN
-from backsight_model.scaling import fit_scaler
 from backsight_model.serving.app import Serving, application
 from backsight_model.serving.keys import Keys, fresh
-from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import Verdict
 
 CLOSED = datetime(2023, 2, 10, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SERVICE, PROJECT = "forecast_1h", "seen"
-
-
-class Straight:
-    """A network without hidden units: quick to make, and run by ONNX Runtime as any other."""
-
-    epochs = (0,)
-
-    def __init__(self, length: int, width: int) -> None:
-        self.weights = np.zeros((length * width, 2 * OUTPUTS), dtype=np.float32)
-        self.weights[:, [RESIDUAL, LOGIT]] = np.random.default_rng(1).normal(scale=0.01, size=(length * width, 2))
-        self.bias = np.tile([0, 0, *GAUSSIAN], 2).astype(np.float32)
-        self.length, self.width = length, width
-
-    def predict(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
-        return rows[index].reshape(len(index), -1).astype(np.float64) @ self.weights + self.bias
-
-    def save(self, folder: Path) -> None:
-        (folder / "model.keras").write_bytes(b"none")
-        shape, kind = ("n", self.length, self.width), onnx.TensorProto.FLOAT
-        ends = [
-            onnx.helper.make_tensor_value_info(*of) for of in (("x", kind, shape), ("y", kind, ("n", len(self.bias))))
-        ]
-        steps = [onnx.helper.make_node("Flatten", ["x"], ["f"]), onnx.helper.make_node("Gemm", ["f", "w", "b"], ["y"])]
-        learnt = [onnx.numpy_helper.from_array(self.weights, "w"), onnx.numpy_helper.from_array(self.bias, "b")]
-        graph = onnx.helper.make_graph(steps, "straight", ends[:1], ends[1:], learnt)
-        model = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])
-        onnx.save(model, str(folder / "model.onnx"))
-
-
-def write_bundle(models: Path, data: TrainingSet, symbol: str, *, skill: bool) -> Path:
-    """Write a bundle with or without proven skill."""
-    features, rows = data.windows.features, data.windows.rows
-    newest = rows[data.windows.index[:, -1]]
-    scaler = fit_scaler(rows, features)
-    harx = fit_har(scaler.transform(newest), data.log_rv, terms=HAR_TERMS, features=features)
-    network = Straight(12, scaler.width)
-    manifest = Manifest(
-        series=f"bitstamp:{symbol}:1h", service=SERVICE, features_sha256=features_digest(features), length=12,
-        horizon=24, seed=1, ingested_until="2024-01-01T00:00:00+00:00", first_at="2023-01-01T00:00:15+00:00",
-        last_at="2023-12-31T00:00:15+00:00", lake_versions={"bars": 3}, feature_versions={"market_1h": 0},
-        scorer="a@1", code="0", samples=len(data), sha256=data.sha256(), further=[72],
-    )  # fmt: skip
-    comparison = proof.Comparison(
-        model="LSTM", reference="HAR", count=9, loss=1, reference_loss=2, gain=1, low=0, high=2,
-        p_value=0.001 if skill else 0.6, detectable=1,
-    )  # fmt: skip
-    claims = proof.judge({"volatility": (comparison,), "direction": (replace(comparison, p_value=0.9),)})
-    signs = proof.Directional(accuracy=0.5, statistic=0, p_value=1, detectable=0.1)
-    verdict: Any = Verdict(claims=claims, comparisons={"volatility": (), "direction": ()}, directional=signs)
-    further = (SimpleNamespace(harx=harx, residual_scale=0.5),)
-    fitted: Any = SimpleNamespace(scaler=scaler, harx=harx, residual_scale=0.5, network=network, further=further)
-    return bundle.write(models, fitted, manifest=manifest, settings=Settings(), timeframe=HOUR, verdict=verdict)
 
 
 @dataclass
@@ -206,12 +146,14 @@ class Screen:
 
 @pytest.fixture(scope="session")
 def seen_bundles(
-    world: Callable[..., TrainingSet], tmp_path_factory: pytest.TempPathFactory
+    world: Callable[..., TrainingSet],
+    straight_bundle: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[TrainingSet, dict[str, Path]]:
     """Return a training set, and a bundle with skill and one without, by symbol."""
     data, models = world(4, hours=1100, length=12), tmp_path_factory.mktemp("seen")
     symbols = {"BTC-USD": True, "ETH-USD": False}
-    return data, {symbol: write_bundle(models, data, symbol, skill=skill) for symbol, skill in symbols.items()}
+    return data, {symbol: straight_bundle(models, data, symbol, skill=skill) for symbol, skill in symbols.items()}
 
 
 @pytest.fixture
