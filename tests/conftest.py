@@ -150,24 +150,34 @@ def make_world(seed: int, hours: int = 400) -> dict[str, pl.DataFrame]:
 
 
 def make_books(seed: int, hours: int) -> pl.DataFrame:
-    """Return a look at the order book every hour."""
+    """Return looks at the order book, every hour and between: some late or corrected, some without depth, and a gap."""
     rng = np.random.default_rng(seed + 2)
-    middle = 100 * np.exp(np.cumsum(rng.normal(scale=0.01, size=hours)))
-    at = to_us(START) + np.arange(hours) * (HOUR // timedelta(microseconds=1))
-    sizes = {name: rng.lognormal(size=hours) for name in ("bid_size", "ask_size", "bid_depth", "ask_depth")}
-    return as_table(
+    hour = HOUR // timedelta(microseconds=1)
+    begin = int(rng.integers(10, hours - 40))
+    each = np.setdiff1d(np.arange(hours), np.arange(begin, begin + 30))
+    between = rng.choice(each, 2 * hours) * hour + rng.integers(1, hour, 2 * hours)
+    at = to_us(START) + np.sort(np.append(each * hour, between))
+    size = at.size
+    middle = 100 * np.exp(np.cumsum(rng.normal(scale=0.005, size=size)))
+    sizes = {name: rng.lognormal(size=size) for name in ("bid_size", "ask_size", "bid_depth", "ask_depth")}
+    looks = as_table(
         BOOKS,
         {
-            "venue": ["v"] * hours,
-            "symbol": ["BTC-USD"] * hours,
-            "bid": middle * 0.9999,
-            "ask": middle * 1.0001,
-            **sizes,
-            "reach_bp": [50.0] * hours,
+            "venue": ["v"] * size,
+            "symbol": ["BTC-USD"] * size,
+            "bid": middle * (1 - rng.uniform(1e-5, 1e-4, size)),
+            "ask": middle * (1 + rng.uniform(1e-5, 1e-4, size)),
+            **{name: np.where(rng.random(size) < 0.05, 0.0, values) for name, values in sizes.items()},
+            "reach_bp": [50.0] * size,
             "observed_at": at,
-            "available_at": at,
+            "available_at": at + np.where(rng.random(size) < 0.05, rng.integers(1, 40 * hour, size), 0),
         },
+    ).with_columns(pl.col("bid_size", "ask_size").clip(0.1))
+    corrected = looks.sample(20, seed=seed).with_columns(
+        pl.col("bid_depth") * 3,
+        available_at=pl.col("available_at") + pl.duration(minutes=pl.Series(rng.integers(1, 90, 20))),
     )
+    return pl.concat([looks, corrected]).with_columns(ingested_at="available_at")
 
 
 def make_macro(seed: int, hours: int) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from backsight_features import macro, market, text
+from backsight_features import book, macro, market, text
 from backsight_features.bars import BarSeries
 from backsight_features.build_cli import build as build_command
 from backsight_features.building.build import build
@@ -23,7 +23,7 @@ from deltalake import DeltaTable, write_deltalake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SERIES = BarSeries.parse("v:BTC-USD:1h")
-TABLES = ("market_1h", "text_1h", "macro_1h")
+TABLES = ("market_1h", "text_1h", "macro_1h", "book_1h")
 CLOCKS = ["symbol", "observed_at", "available_at"]
 
 
@@ -56,10 +56,10 @@ def home(tmp_path: Path, world: Callable) -> Path:
     return tmp_path
 
 
-def test_three_tables_with_the_same_rows(home: Path) -> None:
+def test_all_tables_have_the_same_rows(home: Path) -> None:
     make(home)
     made = tables(home)
-    expected = {"market_1h": market.FEATURES, "text_1h": text.FEATURES, "macro_1h": macro.FEATURES}
+    expected = dict(zip(TABLES, (market.FEATURES, text.FEATURES, macro.FEATURES, book.FEATURES), strict=True))
     for name, frame in made.items():
         assert frame.columns == CLOCKS + [feature.name for feature in expected[name]]
         assert frame.select(CLOCKS).equals(made["market_1h"].select(CLOCKS))
@@ -99,7 +99,7 @@ def test_a_second_build_commits_nothing(home: Path) -> None:
     make(home)
     first = tables(home)
     make(home)
-    assert versions(home) == [1, 1, 1]
+    assert versions(home) == [1, 1, 1, 1]
     assert all(frame.equals(first[name], null_equal=True) for name, frame in tables(home).items())
 
 
@@ -108,7 +108,7 @@ def test_a_commit_says_what_the_rows_follow_from_though_none_is_new(home: Path, 
     rows = tables(home)
     fill(home, {"bars": bars_of(np.array([100.0])).with_columns(symbol=pl.lit("XRP-USD"))}, NOW + timedelta(days=1))
     make(home, "v:BTC-USD:1h")
-    assert versions(home) == [2, 2, 2]
+    assert versions(home) == [2, 2, 2, 2]
     assert all(frame.equals(rows[name], null_equal=True) for name, frame in tables(home).items())
     assert record(home, "macro_1h").lake["bars"] == Lake(home / "lake").version(FACTS["bars"])
 
@@ -202,7 +202,7 @@ def test_what_is_absent_is_null_and_said_once(tmp_path: Path, world: Callable) -
     lines: list[str] = []
     make(tmp_path, say=lines.append)
     made = tables(tmp_path)
-    for name in ("text_1h", "macro_1h"):
+    for name in ("text_1h", "macro_1h", "book_1h"):
         features = made[name].drop(CLOCKS)
         assert features.null_count().row(0) == (features.height,) * features.width
     assert [line for line in lines if line.startswith("warning:")] == [
@@ -210,6 +210,7 @@ def test_what_is_absent_is_null_and_said_once(tmp_path: Path, world: Callable) -
         "warning: no texts of reddit: its features are null",
         "warning: no text was scored: all sentiment is null",
         "warning: no macro series CPIAUCSL, UNRATE, DGS10, VIXCLS, DTWEXBGS, FNG: their features are null",
+        "warning: no order books of v:BTC-USD: their features are null",
     ]
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from backsight_features import macro, market, text
+from backsight_features import book, macro, market, text
 from backsight_features.feature import Feature
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "features.md"
@@ -13,6 +13,7 @@ TABLES: dict[str, Sequence[Feature]] = {
     "market": market.FEATURES,
     "text": [feature for feature in text.FEATURES if feature.name.startswith("news_")],
     "macro": macro.FEATURES,
+    "book": book.FEATURES,
 }
 
 
@@ -49,7 +50,7 @@ def test_news_and_reddit_have_the_same_features() -> None:
 
 
 def test_no_name_is_used_twice_or_breaks_the_store() -> None:
-    names = [feature.name for kind in (market, text, macro) for feature in kind.FEATURES]
+    names = [feature.name for kind in (market, text, macro, book) for feature in kind.FEATURES]
     assert len(set(names)) == len(names)
     # Feast's joins crash on a column that ends so.
     assert not [name for name in names if name.endswith("_y")]

@@ -29,7 +29,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SERIES = BarSeries.parse("v:BTC-USD:1h")
-TABLES = ("market_1h", "text_1h", "macro_1h")
+TABLES = ("market_1h", "text_1h", "macro_1h", "book_1h")
 Frames = Mapping[str, pl.DataFrame]
 
 
@@ -151,13 +151,13 @@ def test_a_correction_affects_the_rows_that_remember_it(tmp_path: Path, bars_of:
     append(tmp_path, {"bars": bars})
     make(tmp_path)
     append(tmp_path, {"bars": bars[1000].with_columns(pl.col("close", "high") * 1.01)}, 1)
-    market_rows, texts, numbers = make(tmp_path)
+    market_rows, texts, numbers, books = make(tmp_path)
     # Its own row, and 2048 after it: of these the ones with a recursive indicator that has not forgotten it differ.
     assert market_rows.computed == 2049
     assert market_rows.first == bars["available_at"][1000]
     assert market_rows.last <= bars["available_at"][3048]
-    assert (texts.computed, texts.written, numbers.computed, numbers.written) == (1, 0, 1, 0)
-    assert {one.why for one in (market_rows, texts, numbers)} == {f"late facts from {market_rows.first:%FT%TZ}"}
+    assert [(one.computed, one.written) for one in (texts, numbers, books)] == [(1, 0)] * 3
+    assert {one.why for one in (market_rows, texts, numbers, books)} == {f"late facts from {market_rows.first:%FT%TZ}"}
     assert_whole(tmp_path)
 
 
@@ -193,7 +193,7 @@ def test_a_bar_that_no_row_remembers_makes_a_row(tmp_path: Path, bars_of: Callab
     make(tmp_path)
     late = bars[1000].with_columns(available_at=bars["available_at"][3500] + timedelta(minutes=1))
     append(tmp_path, {"bars": late}, 1)
-    assert [one.written for one in make(tmp_path)] == [1, 1, 1]
+    assert [one.written for one in make(tmp_path)] == [1, 1, 1, 1]
     assert_whole(tmp_path)
 
 
@@ -276,8 +276,8 @@ def test_facts_that_were_written_anew_are_read_anew(tmp_path: Path, world: Calla
     make(tmp_path)
     news = DeltaTable(str(tmp_path / "lake" / "news"))
     news.delete("id = 'news3'")
-    market_rows, texts, numbers = make(tmp_path)
-    assert (market_rows.why, numbers.why) == ("no new facts", "no new facts")
+    market_rows, texts, numbers, books = make(tmp_path)
+    assert (market_rows.why, numbers.why, books.why) == ("no new facts",) * 3
     assert texts.why == "full: what came into news since version 1 cannot be told"
     assert texts.written > 0
     assert_whole(tmp_path)
@@ -310,8 +310,9 @@ def test_a_lake_that_was_made_anew_is_read_anew(tmp_path: Path, world: Callable)
     make(tmp_path)
     shutil.rmtree(tmp_path / "lake")
     append(tmp_path, world(1, hours=200))
-    market_rows, texts, numbers = make(tmp_path)
-    assert {one.why for one in (market_rows, texts, numbers)} == {"full: bars in the lake is another table than it was"}
+    market_rows, texts, numbers, books = make(tmp_path)
+    why = {one.why for one in (market_rows, texts, numbers, books)}
+    assert why == {"full: bars in the lake is another table than it was"}
     assert_whole(tmp_path)
 
 
@@ -320,13 +321,13 @@ def test_another_scorer_concerns_the_texts_only(tmp_path: Path, world: Callable)
     append(tmp_path, facts)
     make(tmp_path)
     append(tmp_path, {"scores": facts["scores"].with_columns(pl.lit("2").alias("revision"))}, 1)
-    market_rows, texts, numbers = build(
+    market_rows, texts, numbers, books = build(
         Snapshot.take(Lake(tmp_path / "lake")),
         tmp_path / "features",
         [SERIES],
         scorer=Scorer(name="lexicon", revision="2"),
     )
-    assert (market_rows.why, numbers.why) == ("no new facts", "no new facts")
+    assert (market_rows.why, numbers.why, books.why) == ("no new facts",) * 3
     assert texts.why == "full: texts were scored by lexicon@1, now by lexicon@2"
     assert texts.written == 0
 
@@ -388,7 +389,7 @@ build(Snapshot.take(Lake(home / "lake")), home / "features", [BarSeries.parse("v
 """
 
 
-@pytest.mark.parametrize("commits", range(4))
+@pytest.mark.parametrize("commits", range(5))
 def test_a_build_that_was_killed_is_made_good_by_the_next(commits: int, tmp_path: Path, world: Callable) -> None:
     facts = world(2, hours=300)
     batches = dealt(facts, 3, np.random.default_rng(2), disorder=0.05)
@@ -406,7 +407,7 @@ def test_a_build_that_was_killed_is_made_good_by_the_next(commits: int, tmp_path
         process.kill()
     assert process.returncode == -signal.SIGKILL
     after = [DeltaTable(str(tmp_path / "features" / name)).version() for name in ("texts", *TABLES)]
-    assert [new > old for new, old in zip(after, before, strict=True)] == [number < commits for number in range(4)]
+    assert [new > old for new, old in zip(after, before, strict=True)] == [number < commits for number in range(5)]
     append(tmp_path, batches[2], 2)
     make(tmp_path)
     assert_whole(tmp_path)

@@ -27,7 +27,7 @@ from deltalake import DeltaTable
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 SERIES = BarSeries.parse("v:BTC-USD:1h")
-TABLES = ("market_1h", "text_1h", "macro_1h")
+TABLES = ("market_1h", "text_1h", "macro_1h", "book_1h")
 
 
 def write(home: Path, facts: Mapping[str, pl.DataFrame], now: datetime) -> Lake:

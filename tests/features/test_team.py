@@ -179,7 +179,7 @@ def test_a_team_gets_what_one_alone_gets_to_the_last_bit(
         ours, theirs = stored(desk, "lake", kind), stored(alone, "lake", kind)
         assert ours.height > 100
         assert ours.equals(theirs, null_equal=True), kind
-    for kind in ("market", "text", "macro"):
+    for kind in ("market", "text", "macro", "book"):
         ours, theirs = stored(desk, "features", f"{kind}_1h"), stored(alone, "features", f"{kind}_1h")
         assert ours.height > 1000
         assert ours.equals(theirs, null_equal=True), kind
@@ -234,7 +234,7 @@ def test_applying_from_several_machines_at_once_to_an_empty_database(desk: Desk,
     machine = desk.but(BACKSIGHT_REGISTRY=database())
     told = at_once(*[lambda: machine.run("backsight", "apply")] * 3)
     assert [(one.returncode, one.stdout, one.stderr) for one in told] == [
-        (0, "services: forecast_1h, price_1h, price_macro_1h, price_text_1h\n", "")
+        (0, "services: forecast_1h, forecast_book_1h, price_1h, price_book_1h, price_macro_1h, price_text_1h\n", "")
     ] * 3
 
 

@@ -165,6 +165,50 @@ class Oracle:
             return read, None
         return read, _macro(what, units, id_, held, periods, months)
 
+    def book(self, symbol: str, name: str, at: datetime) -> tuple[set[Any], float | str | None]:
+        held: dict[datetime, Row] = {}
+        for look in self.facts["books"]:
+            taken = look["observed_at"]
+            if (look["venue"], look["symbol"]) != ("v", symbol) or look["available_at"] > at or taken <= at - DAY:
+                continue
+            if taken not in held or held[taken]["available_at"] < look["available_at"]:
+                held[taken] = look
+        looks = [held[taken] for taken in sorted(held)]
+        lately = [look for look in looks if look["observed_at"] > at - HOUR]
+        newest, what = looks[-1] if looks else None, name.removeprefix("book_")
+        behind = lately
+        if what.endswith("_last"):
+            behind = lately[-1:]
+        elif what == "age_h" or (what == "count_1h" and not lately):
+            behind = looks[-1:]
+        read = {("books", look["observed_at"], look["available_at"]) for look in behind}
+        return read, _book(what, lately, newest, at)
+
+
+def _book(what: str, lately: list[Row], newest: Row | None, at: datetime) -> float | None:
+    if what == "age_h":
+        return None if newest is None else (at - newest["observed_at"]) / HOUR
+    if what == "count_1h":
+        return None if newest is None else log1p(len(lately))
+    name, of = what.rsplit("_", 1) if what.endswith("_last") else what.removesuffix("_1h").rsplit("_", 1)
+    said = [_side(look) if name == "imbalance" else _spread(look) for look in lately]
+    if of == "last":
+        return said[-1] if said else None
+    told = [value for value in said if value is not None]
+    mean = sum(told) / len(told) if told else None
+    if of == "mean" or mean is None:
+        return mean
+    return sqrt(sum((value - mean) ** 2 for value in told) / len(told)) if len(told) > 1 else None
+
+
+def _spread(look: Row) -> float:
+    return 20_000 * (look["ask"] - look["bid"]) / (look["ask"] + look["bid"])
+
+
+def _side(look: Row) -> float | None:
+    both = look["bid_depth"] + look["ask_depth"]
+    return (look["bid_depth"] - look["ask_depth"]) / both if both else None
+
 
 def _order(bar: Row) -> tuple[Any, ...]:
     return bar["available_at"], bar["ingested_at"], *(bar[name] for name in ("open", "high", "low", "close", "volume"))
@@ -287,8 +331,8 @@ def read(why: Why) -> set[Any]:
     found = set()
     for row in why.facts.filter(part=READ).iter_rows(named=True):
         words = row["fact"].split()
-        if row["table"] == "bars":
-            found.add(("bars", row["observed_at"], row["available_at"]))
+        if row["table"] in ("bars", "books"):
+            found.add((row["table"], row["observed_at"], row["available_at"]))
         elif row["table"] == "scores":
             found.add(("scores", words[3], row["available_at"]))
         elif row["table"] == "macro":
@@ -303,7 +347,14 @@ def agree(world: Callable, seed: int, times: int) -> int:
     facts = world(seed, hours=700)
     other = world(seed + 100, hours=700)["bars"].with_columns(symbol=pl.lit("ETH-USD"))
     judged = facts["scores"].sample(30, seed=seed).with_columns(scorer=pl.lit("finbert"), p_positive="p_negative")
-    facts = {**facts, "bars": pl.concat([facts["bars"], other]), "scores": pl.concat([facts["scores"], judged])}
+    elsewhere = facts["books"].with_columns(pl.col("bid") * 0.9, venue=pl.lit("w"))
+    books = [facts["books"], facts["books"].with_columns(pl.col("bid_depth", "bid") * 0.99, symbol=pl.lit("ETH-USD"))]
+    facts = {
+        **facts,
+        "bars": pl.concat([facts["bars"], other]),
+        "scores": pl.concat([facts["scores"], judged]),
+        "books": pl.concat([*books, elsewhere]),
+    }
     frames, oracle = Frames(facts), Oracle(facts)
     versions = identify(frames)
     background = Background.read(frames, SCORER, versions)
@@ -312,7 +363,7 @@ def agree(world: Callable, seed: int, times: int) -> int:
     tables = {(one, kind): states(kind, frames, one, background) for one in series for kind in KINDS}
     defined = 0
     for _ in range(times):
-        one, kind = series[random.integers(2)], KINDS[random.integers(3)]
+        one, kind = series[random.integers(2)], KINDS[random.integers(len(KINDS))]
         feature = features(kind, "1h")[random.integers(len(features(kind, "1h")))]
         stored = tables[one, kind][int(random.integers(tables[one, kind].height))]
         at = stored["available_at"].item()

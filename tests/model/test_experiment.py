@@ -286,7 +286,7 @@ def test_tables_of_a_build_that_was_broken_off_are_not_learnt_from(trained: Simp
     with pytest.raises(BadInput, match="no features of 1h bars are built"):
         provenance(whole.features, lake, SERIES)
     shutil.copytree(trained.workspace.features / "macro_1h", whole.features / "macro_1h")
-    with pytest.raises(BadInput, match="was broken off: market_1h, text_1h, macro_1h come from different states"):
+    with pytest.raises(BadInput, match="broken off: market_1h, text_1h, macro_1h, book_1h come from different states"):
         provenance(whole.features, lake, SERIES)
 
 

@@ -203,11 +203,21 @@ def needed(facts: Facts, series: BarSeries, span: Span, newest: int, memory: int
     memory : int
         Slots, see `epochs`.
     """
+    return on_grid(_deciding(facts, series, span, newest, memory).collect(), series.grid)
+
+
+def stamps(facts: Facts, series: BarSeries, span: Span, newest: int) -> pl.DataFrame:
+    """Return ``observed_at`` and ``available_at`` of the versions that are `needed` without memory: for `clocks`."""
+    deciding = _deciding(facts, series, span, newest, 0).select("observed_at", "available_at")
+    return on_grid(deciding.collect(), series.grid)
+
+
+def _deciding(facts: Facts, series: BarSeries, span: Span, newest: int, memory: int) -> pl.LazyFrame:
     oldest = newest - memory * series.grid.step_us
     # A bar from before all that is remembered may still come in late: it makes a row.
     told = Span(oldest, FOREVER).holds("observed_at") | Span(span.start, FOREVER).holds("available_at")
     known = Span(-FOREVER, span.stop).holds("available_at")
-    return on_grid(of(facts.scan(BARS), series).filter(told, known).collect(), series.grid)
+    return of(facts.scan(BARS), series).filter(told, known)
 
 
 def clocks(versions: pl.DataFrame, grid: Grid, within: Span = ALWAYS) -> pl.DataFrame:
@@ -222,8 +232,11 @@ def clocks(versions: pl.DataFrame, grid: Grid, within: Span = ALWAYS) -> pl.Data
     within : Span
         The instants to return.
     """
-    newest = on_grid(versions, grid).group_by("available_at").agg(pl.col("observed_at").max()).sort("available_at")
-    return newest.select(pl.col("observed_at").cum_max(), "available_at").filter(within.holds("available_at"))
+    ordered = on_grid(versions.select("observed_at", "available_at"), grid).sort("available_at")
+    newest = ordered.select(pl.col("observed_at").cum_max(), "available_at")
+    # The last of those that became known at one instant has seen them all.
+    is_last = pl.col("available_at").ne_missing(pl.col("available_at").shift(-1))
+    return newest.filter(is_last).filter(within.holds("available_at"))
 
 
 def affected(new: pl.DataFrame, before: pl.DataFrame, grid: Grid, memory: int) -> list[Span]:

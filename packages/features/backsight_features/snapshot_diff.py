@@ -7,13 +7,13 @@ from typing import Final
 
 import polars as pl
 
-from backsight_features import bars
+from backsight_features import bars, book
 from backsight_features.bars import BarSeries
 from backsight_features.behind.facts import READ
 from backsight_features.building.identities import identify
 from backsight_features.building.states import KINDS, READS, Background, Kind, features, states
 from backsight_features.clocks import to_us
-from backsight_features.schemas import BARS, FACTS, Table
+from backsight_features.schemas import BARS, BOOKS, FACTS, Table
 from backsight_features.snapshot import Snapshot
 from backsight_features.snapshots import Point, Recalled
 from backsight_features.spans import FOREVER, Span
@@ -193,6 +193,8 @@ def _since(kind: Kind, series: BarSeries, whole: Mapping[str, pl.DataFrame]) -> 
         rows = whole[table.name]
         if table is BARS:
             rows = bars.of(rows.lazy(), series).collect()
+        if table is BOOKS:
+            rows = book.of(rows.lazy(), series).collect()
         instants.append(rows["available_at"].min())
     found: datetime | None = pl.Series(instants, dtype=_INSTANT).min()  # type: ignore[assignment]
     return found

@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from backsight_features import delta
 from backsight_features.bars import BarSeries
 from backsight_features.behind import bars as bars_behind
+from backsight_features.behind import books as books_behind
 from backsight_features.behind import texts as texts_behind
 from backsight_features.behind import vintages as vintages_behind
 from backsight_features.behind.facts import Behind
@@ -83,7 +84,7 @@ class Stored:
     ----------
     series : BarSeries
         Of whose bars it was made.
-    kind : {"market", "text", "macro"}
+    kind : {"market", "text", "macro", "book"}
         In which table.
     feature : Feature
         Which.
@@ -126,7 +127,7 @@ def explain(
         The lake.
     series : BarSeries
         Whose row.
-    kind : {"market", "text", "macro"}
+    kind : {"market", "text", "macro", "book"}
         In which table.
     feature : Feature
         Which of its features.
@@ -280,6 +281,8 @@ def _behind(
         return bars_behind.behind(facts, series, feature, at, asked)
     if kind == "macro":
         return vintages_behind.behind(facts, feature, at, asked)
+    if kind == "book":
+        return books_behind.behind(facts, series, feature, at, asked)
     return texts_behind.behind(facts, feature, at, asked, identify(facts) if versions is None else versions, scorer)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from backsight_features.clocks import UTC_US
 from backsight_features.frames import Frames
 from backsight_features.rolling import BoolArray, IntArray
-from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, SCORES, Table
+from backsight_features.schemas import BARS, BOOKS, MACRO, NEWS, POSTS, SCORES, Table
 
 _ADDED: Final = 8
 """Facts added to a table."""
@@ -163,5 +163,7 @@ def _corrupted(table: Table, frame: pl.DataFrame, random: np.random.Generator) -
         return frame.with_columns(pl.col("value") * factor + 0.01)
     changed = [name for name in table.content if frame.schema[name].is_numeric()]
     values = frame.with_columns((pl.col(name) * factor).cast(frame.schema[name]) for name in changed)
-    # One factor moves all prices of a bar by the same ratio, which some features cannot see.
+    # One factor moves all prices of a bar, and both sides of a book, by the same ratio, which some features cannot see.
+    if table is BOOKS:
+        return values.with_columns(pl.col("ask") * 1.01, pl.col("bid_depth") / 1.02 + 0.01)
     return values.with_columns(pl.col("high") * 1.01, pl.col("low") / 1.02) if table is BARS else values

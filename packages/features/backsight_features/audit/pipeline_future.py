@@ -14,7 +14,7 @@ from backsight_features.building.identities import identify
 from backsight_features.building.states import CLOCKS, KINDS, Background, features, states
 from backsight_features.decay import HORIZON
 from backsight_features.frames import Frames
-from backsight_features.schemas import BARS, FACTS, MACRO, NEWS, POSTS, Table
+from backsight_features.schemas import BARS, BOOKS, FACTS, MACRO, NEWS, POSTS, Table
 from backsight_features.snapshot import Facts
 from backsight_features.text import Scorer
 
@@ -196,10 +196,11 @@ def tables(series: BarSeries) -> dict[str, str]:
 
 def _near(facts: Facts, table: Table, series: BarSeries, since: datetime, until: datetime) -> pl.DataFrame:
     rows = facts.scan(table)
+    if table in (BARS, BOOKS):
+        rows = rows.filter(pl.col("venue") == series.venue, pl.col("symbol") == series.symbol)
     if table is BARS:
-        own = (pl.col("venue") == series.venue, pl.col("timeframe") == series.timeframe)
         near = pl.col("observed_at").is_between(since, until) & (pl.col("available_at") <= until)
-        rows = rows.filter(pl.col("symbol") == series.symbol, *own, near)
+        rows = rows.filter(pl.col("timeframe") == series.timeframe, near)
     else:
         rows = rows.filter(pl.col("available_at").is_between(since, until))
     return rows.collect()

@@ -1,6 +1,7 @@
 """Feature tables: for each bar series, what was known at each instant, written as Delta tables.
 
-``market_1h``, ``text_1h`` and ``macro_1h`` (for hourly bars) have the same rows: one per symbol and ``available_at``.
+``market_1h``, ``text_1h``, ``macro_1h`` and ``book_1h`` (for hourly bars) have the same rows: one per symbol and
+``available_at``.
 
 A build works out which instants are affected by the facts that have come in since the last one, computes those rows
 and writes the ones that differ. What it leaves is, bit for bit, what computing everything would have left.
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from backsight_features import bars, delta
+from backsight_features import bars, book, delta
 from backsight_features.bars import BarSeries
 from backsight_features.building.identities import identities
 from backsight_features.building.plan import Planner
@@ -126,11 +127,13 @@ def _build(
     background = Background.read(facts, chosen, identities(facts, folder, now))
     for gap in background.gaps():
         say(f"warning: {gap}")
+    if missing := book.absent(facts, series):
+        say(f"warning: no order books of {', '.join(missing)}: their features are null")
     planner = Planner(facts=facts, background=background, now=now)
     built: list[Built] = []
     for timeframe in dict.fromkeys(one.timeframe for one in series):
         same = sorted((one for one in series if one.timeframe == timeframe), key=lambda one: one.symbol)
-        # Before any is written: all three can be.
+        # Before any is written: all of them can be.
         for kind in KINDS:
             check_columns(folder, f"{kind}_{timeframe}", columns(kind, timeframe), [one.symbol for one in same])
         for kind in KINDS:

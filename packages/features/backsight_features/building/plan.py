@@ -6,13 +6,13 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from backsight_features import bars, macro, text
+from backsight_features import bars, book, macro, text
 from backsight_features.bars import BarSeries
 from backsight_features.building.record import Record
 from backsight_features.building.states import READS, Background, Kind, memory
 from backsight_features.building.tables import FeatureTable
 from backsight_features.clocks import to_us
-from backsight_features.schemas import BARS, MACRO, SCORES, Table
+from backsight_features.schemas import BARS, BOOKS, MACRO, SCORES, Table
 from backsight_features.sights import SOURCES, identified
 from backsight_features.snapshot import Snapshot
 from backsight_features.spans import FOREVER, Span, united
@@ -141,7 +141,12 @@ class Planner:
     def _by_background(
         self, kind: Kind, series: BarSeries, before: Record, new: Mapping[str, pl.LazyFrame]
     ) -> list[Span]:
-        """Return the instants that new texts, scores or vintages affect; series that were built together share them."""
+        """Return the instants that new looks, texts, scores or vintages affect.
+
+        Of texts, scores and vintages series that were built together share them.
+        """
+        if kind == "book":
+            return book.affected(book.of(new[BOOKS.name], series).collect(), series.grid.step)
         key = (kind, series.grid.step, *sorted(before.lake.items()))
         if key not in self._changes:
             then = replace(self.facts, versions=before.lake)

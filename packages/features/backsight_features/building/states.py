@@ -6,20 +6,20 @@ from typing import Final, Literal
 
 import polars as pl
 
-from backsight_features import bars, macro, market, text
+from backsight_features import bars, book, macro, market, text
 from backsight_features.bars import BarSeries
 from backsight_features.clocks import UTC_US
 from backsight_features.decay import HORIZON, bucket_length
 from backsight_features.feature import Feature
-from backsight_features.schemas import BARS, MACRO, NEWS, POSTS, SCORES, Table
+from backsight_features.schemas import BARS, BOOKS, MACRO, NEWS, POSTS, SCORES, Table
 from backsight_features.sights import SOURCES, Texts
 from backsight_features.snapshot import Facts
 from backsight_features.spans import ALWAYS, FOREVER, Span
 from backsight_features.text import Scorer
 
-Kind = Literal["market", "text", "macro"]
+Kind = Literal["market", "text", "macro", "book"]
 
-KINDS: Final[tuple[Kind, ...]] = ("market", "text", "macro")
+KINDS: Final[tuple[Kind, ...]] = ("market", "text", "macro", "book")
 
 CLOCKS: Final = ("symbol", "observed_at", "available_at")
 """What every feature table has beside its features."""
@@ -28,6 +28,7 @@ READS: Final[dict[Kind, tuple[Table, ...]]] = {
     "market": (BARS,),
     "text": (BARS, POSTS, NEWS, SCORES),
     "macro": (BARS, MACRO),
+    "book": (BARS, BOOKS),
 }
 """The facts that the features of a kind are made of; bars make the rows of all."""
 
@@ -88,7 +89,7 @@ class Background:
 
 def features(kind: Kind, bar: str) -> tuple[Feature, ...]:
     """Return the features of one table for bars of one length, ``1h``."""
-    return {"market": market.features, "text": text.features, "macro": macro.features}[kind](bar)
+    return {"market": market.features, "text": text.features, "macro": macro.features, "book": book.features}[kind](bar)
 
 
 def columns(kind: Kind, bar: str) -> pl.Schema:
@@ -114,7 +115,7 @@ def states(
 
     Parameters
     ----------
-    kind : {"market", "text", "macro"}
+    kind : {"market", "text", "macro", "book"}
         Which table.
     facts : Facts
         The lake.
@@ -133,16 +134,18 @@ def states(
         `CLOCKS` and the features, ascending by ``available_at``.
     """
     bar, step = series.timeframe, series.grid.step
-    versions = bars.needed(facts, series, within, newest, memory(kind, bar))
     symbol = pl.lit(series.symbol).alias("symbol")
     if kind == "market":
+        versions = bars.needed(facts, series, within, newest, memory(kind, bar))
         return market.market(versions, bar, within).select(symbol, pl.all())
-    clocks = bars.clocks(versions, series.grid, within).select(symbol, pl.all())
+    clocks = bars.clocks(bars.stamps(facts, series, within, newest), series.grid, within).select(symbol, pl.all())
     at = clocks["available_at"]
     if at.is_empty():
         return pl.DataFrame(schema=columns(kind, bar))
     if kind == "macro":
         return clocks.with_columns(macro.macro(background.vintages, at).get_columns())
+    if kind == "book":
+        return clocks.with_columns(book.book(book.needed(facts, series, at[0], at[-1]), at, bar).get_columns())
     said = [text.text(_lately(texts, at, step), source, at, step) for source, texts in background.texts.items()]
     return clocks.with_columns(column for frame in said for column in frame.get_columns())
 
