@@ -54,7 +54,9 @@ journey: .venv/ready
 	$(BACKSIGHT) publish --service forecast_1h --length 48 --at 2022-08-20T01:01:00Z
 	$(BACKSIGHT) forecast BTC-USD --at 2022-08-20T01:01:00Z
 
-# Two at a time; the tests of a file stay together, as they share what is dear to make.
+# Two at a time; the tests of a file stay together, as they share what is dear to make. Many start programs, which would
+# each compile the packages anew where Python is told to keep no bytecode.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/ready
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
