@@ -1,9 +1,12 @@
 """Made-up worlds in which it is known what can be forecast."""
 
 import importlib.util
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -108,13 +111,28 @@ def cut() -> Callable[[pl.DataFrame, int], Windows]:
     return make_windows
 
 
-@pytest.fixture(scope="session")
-def straight_bundle() -> Callable[..., Path]:
-    """Return a function that writes a bundle without training a network."""
-    spec = importlib.util.spec_from_file_location("straight", Path(__file__).with_name("straight.py"))
+def beside(name: str) -> ModuleType:
+    """Return a module that lies beside this one, which is no package; what it needs is imported only now."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    written: Callable[..., Path] = module.write_bundle
+    return module
+
+
+@pytest.fixture(scope="session")
+def straight_bundle() -> Callable[..., Path]:
+    """Return a function that writes a bundle without training a network."""
+    written: Callable[..., Path] = beside("straight").write_bundle
     return written
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Any]:
+    """Return a redis-server that may go and come back."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server (Debian: apt-get install redis-server)")
+    server = beside("own_redis").Redis(tmp_path)
+    yield server
+    server.stop()
