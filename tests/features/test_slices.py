@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+import pytest
 from backsight_features.asof import as_of
 from backsight_features.store.slices import SlicedJoin
 from hypothesis import given, settings
@@ -37,9 +38,8 @@ def joined(rows: pl.DataFrame, facts: pl.DataFrame, **terms: Any) -> SlicedJoin:
     return SlicedJoin(rows, read, facts.schema, at="at", event="event", values=["x", "name"], **terms)
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    facts=st.lists(
+CASES: dict[str, st.SearchStrategy[Any]] = {
+    "facts": st.lists(
         st.fixed_dictionaries(
             {
                 "key": keys,
@@ -52,16 +52,31 @@ def joined(rows: pl.DataFrame, facts: pl.DataFrame, **terms: Any) -> SlicedJoin:
         ),
         max_size=30,
     ),
-    rows=st.lists(st.fixed_dictionaries({"key": keys, "at": minutes.map(instant)}), max_size=20),
-    created=st.booleans(),
-    as_known=st.booleans(),
-    keyed=st.booleans(),
-    ttl=st.one_of(st.none(), st.integers(1, 6).map(lambda m: timedelta(minutes=m))),
-    units=st.tuples(*[st.sampled_from(["ms", "us", "us", "ns"])] * 3),
-    memory=st.sampled_from([1, 500, 2_000]),
-    ties=st.sampled_from([["x", "name"], ["more", "name", "x"]]),
-)
-def test_slices_agree_with_one_join(
+    "rows": st.lists(st.fixed_dictionaries({"key": keys, "at": minutes.map(instant)}), max_size=20),
+    "created": st.booleans(),
+    "as_known": st.booleans(),
+    "keyed": st.booleans(),
+    "ttl": st.one_of(st.none(), st.integers(1, 6).map(lambda m: timedelta(minutes=m))),
+    "units": st.tuples(*[st.sampled_from(["ms", "us", "us", "ns"])] * 3),
+    "memory": st.sampled_from([1, 500, 2_000]),
+    "ties": st.sampled_from([["x", "name"], ["more", "name", "x"]]),
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(**CASES)
+def test_slices_agree_with_one_join(**case: Any) -> None:
+    agree(**case)
+
+
+@pytest.mark.prove
+@settings(max_examples=3_000, deadline=None)
+@given(**CASES)
+def test_slices_agree_with_one_join_thousands_of_times(**case: Any) -> None:
+    agree(**case)
+
+
+def agree(
     facts: list[dict[str, Any]],
     rows: list[dict[str, Any]],
     created: bool,
