@@ -1,8 +1,10 @@
 """Drift is seen where it was planted, is not where there is none, and nothing is read that was not known."""
 
+import json
+
 import numpy as np
 import pytest
-from backsight_model.drift import RECENT, Drift, index, look, moved, worse
+from backsight_model.drift import RECENT, Drift, Reference, index, look, references, worse
 
 HORIZON = 24
 START = np.datetime64("2023-01-01", "us")
@@ -36,7 +38,8 @@ def test_the_feature_that_moved_is_named_and_a_slow_one_is_not() -> None:
     recent = np.column_stack(
         [rng.standard_normal(400), 1.5 + rng.standard_normal(400), np.full(400, 11.0), np.ones(400)]
     )
-    found = moved(reference, recent.astype(np.float32), ("still", "shifted", "slow", "constant"), since=START)
+    learnt = Reference.of(reference, ("still", "shifted", "slow", "constant"), stretch=400)
+    found = learnt.against(recent.astype(np.float32), since=START)
     assert found.moved == ("shifted",)
     assert found.drifted, "one of four"
     assert found.psi["shifted"] > 1
@@ -48,8 +51,31 @@ def test_the_feature_that_moved_is_named_and_a_slow_one_is_not() -> None:
 
 def test_a_source_that_falls_silent_is_a_move() -> None:
     values = np.random.default_rng(2).standard_normal((4000, 1)).astype(np.float32)
-    found = moved(values, np.full((400, 1), np.nan, dtype=np.float32), ("news",), since=START)
+    found = Reference.of(values, ("news",), stretch=400).against(np.full((400, 1), np.nan, np.float32), since=START)
     assert found.moved == ("news",)
+
+
+def test_what_was_learnt_from_is_kept_with_the_model_bit_for_bit_and_each_symbol_has_its_own() -> None:
+    rng = np.random.default_rng(6)
+    rows = rng.standard_normal((3000, 2)).astype(np.float32)
+    rows[rng.random(3000) < 0.1, 1] = np.nan
+    symbol = np.array(["A", "B"] * 1500, dtype=object)
+    both = references(rows, symbol, ("x", "y"))
+    again = Reference.from_json(json.loads(json.dumps(both["B"].to_json())))
+    recent = rows[symbol == "B"][:RECENT]
+    assert again.against(recent, since=START) == both["B"].against(recent, since=START)
+    assert again.against(recent, since=START) != both["A"].against(recent, since=START)
+    assert [edges.dtype for edges in again.edges] == [np.float32] * 2
+
+
+def test_usual_is_the_largest_of_all_stretches_wherever_they_begin() -> None:
+    values = np.zeros(2400, dtype=np.float32)
+    values[:] = np.random.default_rng(7).standard_normal(2400)
+    values[660:1140] += 3  # no stretch that begins at a multiple of 480 is this one
+    learnt = Reference.of(values[:, None], ("x",), stretch=480)
+    unusual = learnt.against(values[672:1152, None], since=START)
+    assert learnt.usual[0] >= unusual.psi["x"] > 2
+    assert unusual.moved == ()
 
 
 def test_a_doubled_loss_is_found_within_weeks() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from backsight_model.arrays import Float32Array, FloatArray, IntArray, TimeArray
 
@@ -15,6 +16,8 @@ MOVED: Final = 0.25
 """PSI above which a population counts as another one, by the custom of credit scoring (Siddiqi 2006)."""
 SHARE: Final = 0.25
 """Share of the features that have to have moved."""
+_BETWEEN: Final = 24
+"""Samples between the stretches of training samples: who looks at every bar meets the most unusual stretch of all."""
 _PSEUDO: Final = 0.5
 """Added to each bin, so that an empty one is rare and not impossible."""
 _LEAST: Final = 10
@@ -63,6 +66,80 @@ class Inputs:
             return said
         most = self.moved[0]
         return f"{said}, most {most} (PSI {self.psi[most]:.2f}, until then {self.usual[most]:.2f} at most)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """How F features were distributed in the samples that a model learnt from: what newer ones are held against.
+
+    Attributes
+    ----------
+    features : tuple of str
+    edges : tuple of ndarray of shape (bins - 2,)
+        By feature, the inner edges of bins with equally many known values; the last bin is for what is missing.
+    counts : tuple of ndarray of shape (bins,)
+        By feature, samples in each bin.
+    usual : ndarray of shape (F,)
+        See `Inputs`.
+    """
+
+    features: tuple[str, ...]
+    edges: tuple[Float32Array, ...]
+    counts: tuple[IntArray, ...]
+    usual: FloatArray
+
+    @classmethod
+    def of(cls, rows: Float32Array, features: tuple[str, ...], *, stretch: int = RECENT) -> "Reference":
+        """Return the distributions of samples.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, F)
+            Features of the samples in time order, NaN where undefined.
+        features : tuple of str
+            Names of the columns.
+        stretch : int
+            How many newer samples it will be held against.
+        """
+        edges = tuple(_edges(column) for column in rows.T)
+        codes = [_codes(column, inner) for column, inner in zip(rows.T, edges, strict=True)]
+        counts = tuple(np.bincount(code, minlength=len(inner) + 2) for code, inner in zip(codes, edges, strict=True))
+        usual = [_usual(code, count, stretch) for code, count in zip(codes, counts, strict=True)]
+        return cls(features=features, edges=edges, counts=counts, usual=np.array(usual, dtype=np.float64))
+
+    def against(self, recent: Float32Array, *, since: np.datetime64) -> Inputs:
+        """Return whether the features moved.
+
+        Parameters
+        ----------
+        recent : ndarray of shape (stretch, F)
+            The newest samples.
+        since : datetime64[us]
+            Instant of the first of them.
+        """
+        psi = {
+            name: float(index(count, np.bincount(_codes(column, inner), minlength=len(count))))
+            for name, column, inner, count in zip(self.features, recent.T, self.edges, self.counts, strict=True)
+        }
+        return Inputs(psi=psi, usual=dict(zip(self.features, self.usual.tolist(), strict=True)), since=since)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists by feature; edges survive the round trip bit for bit."""
+        each = zip(self.features, self.edges, self.counts, self.usual.tolist(), strict=True)
+        return {
+            name: {"edges": inner.tolist(), "counts": count.tolist(), "usual": usual}
+            for name, inner, count, usual in each
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> "Reference":
+        """Return the reference that `to_json` described."""
+        return cls(
+            features=tuple(state),
+            edges=tuple(np.array(one["edges"], dtype=np.float32) for one in state.values()),
+            counts=tuple(np.array(one["counts"], dtype=np.int64) for one in state.values()),
+            usual=np.array([one["usual"] for one in state.values()], dtype=np.float64),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,38 +253,25 @@ def look(
     losses = (worse(target, at, values, tail=tail, since=since, horizon=horizon) for target, values in lost.items())
     return Drift(
         losses=tuple(one for one in losses if one is not None),
-        inputs=moved(newest[train], newest[since[-RECENT:]], features, since=at[since[-RECENT]])
+        inputs=Reference.of(newest[train], features).against(newest[since[-RECENT:]], since=at[since[-RECENT]])
         if len(since) >= RECENT
         else None,
     )
 
 
-def moved(reference: Float32Array, recent: Float32Array, features: tuple[str, ...], *, since: np.datetime64) -> Inputs:
-    """Return the population stability index of each feature, and how large it was inside the reference.
+def references(
+    newest: Float32Array, symbol: npt.NDArray[np.object_], features: tuple[str, ...]
+) -> dict[str, Reference]:
+    """Return how the features of each symbol were distributed in samples, n in time order.
 
     Parameters
     ----------
-    reference : ndarray of shape (n, F)
-        Training samples in time order; their quantiles are the edges of the bins.
-    recent : ndarray of shape (k, F)
-        The newest samples.
+    newest : ndarray of shape (n, F)
+        Features in the newest slot of each, NaN where undefined.
+    symbol : ndarray of shape (n,)
     features : tuple of str
-        Names of the columns.
-    since : datetime64[us]
-        Instant of the first of `recent`.
     """
-    psi, usual = {}, {}
-    stretch = np.arange(len(reference)) // max(1, len(recent))
-    whole = len(reference) // max(1, len(recent))
-    for number, name in enumerate(features):
-        edges = _edges(reference[:, number])
-        codes = _codes(reference[:, number], edges)
-        bins = len(edges) + 2
-        expected = np.bincount(codes, minlength=bins)
-        psi[name] = float(index(expected, np.bincount(_codes(recent[:, number], edges), minlength=bins)))
-        counts = np.bincount(stretch * bins + codes, minlength=bins * (whole + 1)).reshape(-1, bins)[:whole]
-        usual[name] = float(index(expected, counts).max(initial=0.0))
-    return Inputs(psi=psi, usual=usual, since=since)
+    return {name: Reference.of(newest[symbol == name], features) for name in sorted(set(symbol))}
 
 
 def index(expected: IntArray, actual: IntArray) -> FloatArray:
@@ -241,7 +305,8 @@ def worse(
     """Return whether a loss rose since training, as ADWIN (Bifet and Gavaldà 2007) sees it.
 
     Losses of overlapping labels go up and down together, and ADWIN takes what it is fed for independent: it is fed the
-    root of the mean of each `horizon` samples, in deviations of those of the tail.
+    root of the mean of each `horizon` samples, in deviations of those of the tail. What can be below zero, a difference
+    of losses, is fed without the root.
 
     Parameters
     ----------
@@ -263,7 +328,7 @@ def worse(
     begins = np.concatenate([_begins(tail, horizon), _begins(since, horizon)])
     level = np.concatenate([_means(lost[tail], horizon), _means(lost[since], horizon)])
     settled = len(tail) // horizon
-    first, last = _rise(level, settled)
+    first, last = _rise(np.sqrt(level) if level.min() >= 0 else level, settled)
     if first is None:
         return Loss(target=target, before=level[:settled].mean(), after=level[settled:].mean(), since=None)
     return Loss(
@@ -271,11 +336,10 @@ def worse(
     )
 
 
-def _rise(level: FloatArray, settled: int) -> tuple[int | None, int]:
+def _rise(size: FloatArray, settled: int) -> tuple[int | None, int]:
     """Return the first block of a higher level and the block at which that was seen, after the settled ones."""
     from river.drift import ADWIN  # brings pandas, which nothing else here needs
 
-    size = np.sqrt(level)
     known = size[:settled]
     deviation = float(known.std()) or 1.0
     fed = np.clip((size - known.mean()) / deviation, -_WILD, _WILD)
@@ -285,7 +349,7 @@ def _rise(level: FloatArray, settled: int) -> tuple[int | None, int]:
         first = block + 1 - int(window.width)
         if window.drift_detected and block >= settled and fed[first : block + 1].mean() > fed[:first].mean():
             return first, block
-    return None, len(level)
+    return None, len(size)
 
 
 def _begins(samples: IntArray, horizon: int) -> IntArray:
@@ -308,6 +372,15 @@ def _edges(values: Float32Array) -> Float32Array:
 def _codes(values: Float32Array, edges: Float32Array) -> IntArray:
     """Return the bin of each value; what is missing has one of its own, the last."""
     return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
+
+
+def _usual(codes: IntArray, expected: IntArray, length: int) -> float:
+    """Return the largest index of all stretches of samples that begin a day after one another."""
+    until = np.zeros((len(codes) + 1, len(expected)), dtype=np.int64)
+    until[np.arange(1, len(codes) + 1), codes] = 1
+    until = until.cumsum(axis=0)
+    begins = np.arange(0, len(codes) - length + 1, _BETWEEN)
+    return float(index(expected, until[begins + length] - until[begins]).max(initial=0.0))
 
 
 def _text(at: np.datetime64) -> str:
