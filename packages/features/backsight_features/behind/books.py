@@ -55,7 +55,7 @@ def _marked(known: pl.DataFrame, feature: Feature, series: BarSeries, at: dateti
             .then(pl.lit(f"a look of the last {series.timeframe}"))
             .when(lately)
             .then(pl.lit("an older look: the newest one is read"))
-            .otherwise(pl.lit(f"taken more than {series.timeframe} before the row")),
+            .otherwise(pl.lit(f"taken {series.timeframe} or longer before the row")),
         )
         .sort("observed_at", "available_at", "ingested_at")
     )
@@ -63,5 +63,7 @@ def _marked(known: pl.DataFrame, feature: Feature, series: BarSeries, at: dateti
 
 def _listed(marked: pl.DataFrame, reads: tuple[str, ...]) -> pl.DataFrame:
     fact = pl.format("book {}:{} at {}", "venue", "symbol", stamp(pl.col("observed_at")))
-    values = [pl.format(f"{name} {{}}", pl.col(name)) for name in reads if name != "observed_at"]
-    return told(marked, BOOKS.name, fact, pl.concat_str(values, separator=", ") if values else pl.lit(""))
+    # Where it is the time alone that is read, the prices tell which look it is.
+    shown = [name for name in reads if name != "observed_at"] or ["bid", "ask"]
+    says = pl.concat_str([pl.format(f"{name} {{}}", name) for name in shown], separator=", ")
+    return told(marked, BOOKS.name, fact, says)
