@@ -54,11 +54,11 @@ def write_bundle(models: Path, names: list[str]) -> Path:
         {"symbol": [SYMBOL] * HOURS, **clocks, **{name: rng.standard_normal(HOURS) - 9.0 for name in names}}
     ).with_columns(pl.col(names).cast(pl.Float32))
     bars = pl.DataFrame({**clocks, "close": 20_000.0 * np.exp(np.cumsum(moves))})
-    data = label(windows(states, length=online.LENGTH, timeframe=online.HOUR, features=names), bars, horizon=24)
+    data = label(windows(states, length=online.LENGTH, timeframe=online.HOUR, features=names), {SYMBOL: bars}, horizon=24)
     settings = Settings(epochs=1)
     fitted = final(data, embargo=timedelta(hours=24), settings=settings, seed=1)
     manifest = Manifest(
-        series=f"bench:{SYMBOL}:1h", service="bench", features_sha256=features_digest(tuple(names)),
+        series=[f"bench:{SYMBOL}:1h"], service="bench", features_sha256=features_digest(tuple(names)),
         length=online.LENGTH, horizon=24, seed=1, ingested_until="", first_at="", last_at="", lake_versions={},
         feature_versions={}, scorer="", code="", samples=len(data), sha256=data.sha256(),
     )  # fmt: skip

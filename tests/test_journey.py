@@ -267,7 +267,7 @@ def samples(facts: Frames, bundle: Bundle) -> tuple[TrainingSet, Windows]:
     first, *others = (states(kind, snapshot, BarSeries.parse(BARS), background) for kind in KINDS)
     rows = pl.concat([first, *(other.drop(CLOCKS) for other in others)], how="horizontal")
     cut = windows(rows, length=bundle.length, timeframe=HOUR, features=bundle.features)
-    return label(cut, facts["bars"], horizon=bundle.horizon), cut
+    return label(cut, {BarSeries.parse(BARS).symbol: facts["bars"]}, horizon=bundle.horizon), cut
 
 
 def until(data: TrainingSet, cut: Windows, at: datetime, bundle: Bundle) -> dict[str, np.ndarray]:

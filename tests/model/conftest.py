@@ -83,7 +83,7 @@ def world() -> Callable[..., TrainingSet]:
         further: tuple[int, ...] = (),
     ) -> TrainingSet:
         bars, states = make_bars(seed, hours, drift, turbulence)
-        return label(make_windows(states, length), bars, horizon=horizon, further=further)
+        return label(make_windows(states, length), {"BTC-USD": bars}, horizon=horizon, further=further)
 
     return make
 
@@ -94,7 +94,7 @@ def made_of() -> Callable[..., TrainingSet]:
 
     def make(moves: np.ndarray, features: dict[str, np.ndarray], *, length: int = 24, horizon: int = 24) -> TrainingSet:
         bars, states = facts_of(moves, features)
-        return label(make_windows(states, length), bars, horizon=horizon)
+        return label(make_windows(states, length), {"BTC-USD": bars}, horizon=horizon)
 
     return make
 

@@ -57,7 +57,7 @@ def write_bundle(models: Path, data: TrainingSet, symbol: str, *, skill: bool = 
     harx = fit_har(scaler.transform(newest), data.log_rv, terms=HAR_TERMS, features=features)
     network = Straight(12, scaler.width, seed)
     manifest = Manifest(
-        series=f"bitstamp:{symbol}:1h", service=SERVICE, features_sha256=features_digest(features), length=12,
+        series=[f"bitstamp:{symbol}:1h"], service=SERVICE, features_sha256=features_digest(features), length=12,
         horizon=24, seed=seed, ingested_until="2024-01-01T00:00:00+00:00", first_at="2023-01-01T00:00:15+00:00",
         last_at="2023-12-31T00:00:15+00:00", lake_versions={"bars": 3}, feature_versions={"market_1h": 0},
         scorer="a@1", code="0", samples=len(data), sha256=data.sha256(), further=[72],
@@ -70,5 +70,11 @@ def write_bundle(models: Path, data: TrainingSet, symbol: str, *, skill: bool = 
     signs = proof.Directional(accuracy=0.5, statistic=0, p_value=1, detectable=0.1)
     verdict: Any = Verdict(claims=claims, comparisons={"volatility": (), "direction": ()}, directional=signs)
     further = (SimpleNamespace(harx=harx, residual_scale=0.5),)
-    fitted: Any = SimpleNamespace(scaler=scaler, harx=harx, residual_scale=0.5, network=network, further=further)
+    fitted: Any = SimpleNamespace(
+        scaler=scaler,
+        harx=harx,
+        residual_scale=0.5,
+        network=network,
+        further=further,
+    )
     return bundle.write(models, fitted, manifest=manifest, settings=Settings(), timeframe=HOUR, verdict=verdict)

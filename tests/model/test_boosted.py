@@ -13,7 +13,7 @@ FIT, VALID, TEST = np.arange(1800), np.arange(1800, 2400), np.arange(2400, 3000)
 
 def boosted(target: np.ndarray, rows: np.ndarray = ROWS, objective: str = "regression", seed: int = 1) -> np.ndarray:
     start = np.zeros(len(target))
-    return boost(rows, target, fit=FIT, valid=VALID, objective=objective, start=start, horizon=5, seed=seed)
+    return boost(rows, target, fit=FIT, valid=VALID, objective=objective, start=start, overlap=5, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -46,5 +46,5 @@ def test_noise_adds_next_to_nothing() -> None:
 
 def test_too_few_rows_for_a_leaf_add_a_constant() -> None:
     few, some = np.arange(40), np.arange(40, 60)
-    added = boost(ROWS, BENT, fit=few, valid=some, objective="regression", start=np.zeros(3000), horizon=24, seed=1)
+    added = boost(ROWS, BENT, fit=few, valid=some, objective="regression", start=np.zeros(3000), overlap=24, seed=1)
     assert np.ptp(added) == 0

@@ -31,7 +31,7 @@ NOON = datetime(2023, 2, 10, 12, tzinfo=UTC)
 
 def manifest(data: TrainingSet) -> Manifest:
     return Manifest(
-        series="bitstamp:BTC-USD:1h",
+        series=["bitstamp:BTC-USD:1h"],
         service="forecast_1h",
         features_sha256=features_digest(data.windows.features),
         length=data.windows.index.shape[1],

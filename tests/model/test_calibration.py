@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from backsight_model import calibration
+from backsight_model.instants import Instants
 
 HORIZON = 24
 LAG = 4 * HORIZON
@@ -15,6 +16,11 @@ def errors(seed: int, n: int = 6000) -> np.ndarray:
     return (total[HORIZON : HORIZON + n] - total[:n]) / np.sqrt(HORIZON)
 
 
+def apart(n: int) -> Instants:
+    """Return the instants of forecasts of one symbol."""
+    return Instants.of(clocks(n)[1])
+
+
 def clocks(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at = np.datetime64("2024-01-01", "us") + np.arange(n) * HOUR
     return 1 + np.arange(n) * 4 // n, at, at + HORIZON * HOUR
@@ -22,7 +28,7 @@ def clocks(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_reliability_by_hand() -> None:
     found = calibration.reliability(
-        np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, True, True, True]), horizon=1, bins=2
+        np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, True, True, True]), overlap=1, bins=2
     )
     np.testing.assert_allclose(found.forecast, [0.15, 0.7])
     np.testing.assert_allclose(found.came, [0.5, 1.0])
@@ -35,13 +41,13 @@ def test_overlap_widens_the_interval_of_a_frequency() -> None:
     rng = np.random.default_rng(1)
     p_up = rng.uniform(0.3, 0.7, 4000)
     up = rng.random(4000) < p_up
-    one, day = (calibration.reliability(p_up, up, horizon=horizon) for horizon in (1, 24))
+    one, day = (calibration.reliability(p_up, up, overlap=overlap) for overlap in (1, 24))
     assert ((day.high - day.low) > 3 * (one.high - one.low)).all()
     assert ((one.low < one.forecast) & (one.forecast < one.high)).mean() >= 0.8
 
 
 def test_one_repeated_forecast_is_one_bin() -> None:
-    found = calibration.reliability(np.full(10, 0.5), np.arange(10) < 7, horizon=1)
+    found = calibration.reliability(np.full(10, 0.5), np.arange(10) < 7, overlap=1)
     assert found.count.tolist() == [10]
     assert found.error == pytest.approx(0.2)
 
@@ -57,7 +63,7 @@ def test_one_repeated_forecast_is_one_bin() -> None:
     ],
 )
 def test_the_transform_names_the_fault(shift: float, scale: float, words: str) -> None:
-    found = calibration.transform(scale * errors(2) + shift, np.ones(6000), lag=LAG)
+    found = calibration.transform(scale * errors(2) + shift, np.ones(6000), instants=apart(6000), lag=LAG)
     assert found.words == words
     assert ((found.values >= 0) & (found.values <= 1)).all()
 
@@ -66,11 +72,11 @@ def contradicted(runs: int) -> tuple[float, float, float]:
     centre, spread, cover = 0, 0, 0
     for seed in range(runs):
         residual = errors(1000 + seed, 5000)
-        found = calibration.transform(residual, np.ones(5000), lag=LAG)
+        found = calibration.transform(residual, np.ones(5000), instants=apart(5000), lag=LAG)
         centre += found.centre_p < 0.05
         spread += found.spread_p < 0.05
         radius = calibration.gaussian_radius(np.ones(5000), 0.8)
-        cover += calibration.coverage(residual, radius, level=0.8, lag=LAG).p_value < 0.05
+        cover += calibration.coverage(residual, radius, level=0.8, instants=apart(5000), lag=LAG).p_value < 0.05
     return centre / runs, spread / runs, cover / runs
 
 
@@ -88,10 +94,11 @@ def test_sizes_on_many_runs() -> None:
 def test_gaussian_intervals_cover_what_they_promise() -> None:
     residual = np.random.default_rng(3).standard_normal(20_000)
     for level in calibration.LEVELS:
-        found = calibration.coverage(residual, calibration.gaussian_radius(np.ones(20_000), level), level=level, lag=0)
+        radius = calibration.gaussian_radius(np.ones(20_000), level)
+        found = calibration.coverage(residual, radius, level=level, instants=apart(20_000), lag=0)
         assert found.share == pytest.approx(level, abs=0.01)
         assert found.p_value > 0.01
-    narrow = calibration.coverage(residual, np.full(20_000, 1.0), level=0.9, lag=0)
+    narrow = calibration.coverage(residual, np.full(20_000, 1.0), level=0.9, instants=apart(20_000), lag=0)
     assert narrow.share == pytest.approx(0.68, abs=0.02)
     assert narrow.p_value < 1e-6
     assert narrow.width == 2.0
@@ -101,7 +108,7 @@ def test_conformal_intervals_mend_heavy_tails() -> None:
     residual = np.random.default_rng(4).standard_t(3, 20_000)
     fold, at, label_at = clocks(20_000)
     for plain, conformal in calibration.intervals(
-        residual, np.full(20_000, 1.0), fold=fold, at=at, label_at=label_at, lag=0
+        residual, np.full(20_000, 1.0), fold=fold, at=at, label_at=label_at, alone=[np.arange(20_000)], lag=0
     ):
         assert abs(conformal.share - conformal.level) < 0.012 < abs(plain.share - plain.level)
         assert conformal.count == plain.count == 15_000
@@ -148,5 +155,6 @@ def test_no_interval_knows_its_own_fold_or_what_was_not_yet_known() -> None:
 
 def test_too_few_past_labels_give_no_interval() -> None:
     fold, at, _ = clocks(40)
-    made = calibration.intervals(np.arange(40.0), np.ones(40), fold=fold, at=at, label_at=at, lag=0, levels=(0.5, 0.99))
+    everything = {"fold": fold, "at": at, "label_at": at, "alone": [np.arange(40)]}
+    made = calibration.intervals(np.arange(40.0), np.ones(40), **everything, lag=0, levels=(0.5, 0.99))
     assert [plain.level for plain, _ in made] == [0.5]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from backsight_model import evidence
-from backsight_model.trading import Costs, Tape, trade
+from backsight_model.proof import pesaran_timmermann
+from backsight_model.trading import Costs, Tape, book, trade
 from backsight_model.verdict import Losses, against_each
 from backsight_model.walk import MODEL
 
@@ -30,7 +31,8 @@ def lost(seed: int, *, better: float, n: int = 3000) -> Losses:
         qlike=of(VOLATILITY),
         direction=of(DIRECTION),
         pinball=of(RETURN),
-        hit={name: rng.random(n) < 0.5 for name in DIRECTION},
+        hit={name: rng.integers(2, size=n).astype(np.float64) for name in DIRECTION},
+        directional=pesaran_timmermann(rng.random(n) < 0.5, rng.random(n) < 0.5, lag=4 * HORIZON),
         lag=4 * HORIZON,
     )
 
@@ -82,16 +84,15 @@ def test_more_trials_deflate_more() -> None:
     closed_at = np.datetime64("2024-01-01", "us") + np.arange(n) * np.timedelta64(3600, "s")
     returns = 0.005 * rng.standard_normal(n)
     coming = np.convolve(returns, np.ones(HORIZON), mode="full")[HORIZON:][: n - HORIZON]
-    traded = trade(
+    held = book(
         Tape(closed_at=closed_at, returns=returns, step=np.timedelta64(1, "h").item()),
         closed_at[: len(coming)],
         p_up=np.clip(0.5 + 2 * coming + 0.1 * rng.standard_normal(len(coming)), 0.05, 0.95),
         volatility=np.full(len(coming), 0.025),
         usual=0.025,
         horizon=HORIZON,
-        lag=4 * HORIZON,
-        costs=Costs(),
     )
+    traded = trade({"BTC-USD": held}, horizon=HORIZON, lag=4 * HORIZON, costs=Costs())
     one, many = (evidence.deflated(traded, trials=trials, caption=caption) for trials in (1, 1000))
     best = max(traded.rules, key=lambda rule: rule.sharpe)
     for section in (one, many):

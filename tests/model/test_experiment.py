@@ -76,7 +76,7 @@ def trained(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory, st
     store = store_class(REPO, workspace)
     store.apply()
     plan = Plan(
-        series=SERIES,
+        series=(SERIES,),
         service="forecast_1h",
         compare=("price_1h",),
         horizon=timedelta(hours=24),
@@ -184,7 +184,7 @@ def test_a_final_period_is_scored_once_and_trials_are_counted(trained: SimpleNam
     models = trained.workspace.models
     first, last = trained.store.windows("forecast_1h", ["BTC-USD"], length=8).at[[0, -1]]
     spent = lastlook.span_of(str(SERIES), np.array([first, last]))
-    assert lastlook.spend(models, spent, service="price_1h", now=WRITTEN) == 1
+    assert lastlook.spend(models, (spent,), service="price_1h", now=WRITTEN) == 1
     with pytest.raises(BadInput, match="a score that was seen cannot be unseen"):
         run(plan, trained.store, trained.workspace, report_folder=None, say=lambda line: None)
     done = run(
@@ -209,7 +209,7 @@ def test_samples_can_be_bounded_in_time(trained: SimpleNamespace) -> None:
     bounded = collect(
         trained.store,
         Snapshot.take(Lake(trained.workspace.lake)),
-        SERIES,
+        [SERIES],
         service="forecast_1h",
         length=8,
         horizon=everything.horizon,
@@ -249,10 +249,10 @@ def test_a_published_window_is_forecast_in_a_process_of_its_own(trained: SimpleN
 def test_labels_come_from_the_bars_that_the_features_were_built_from(trained: SimpleNamespace) -> None:
     features, lake = trained.workspace.features, trained.lake
     with pytest.raises(BadInput, match="were built from bitstamp:BTC-USD:1h, not binance:BTC-USD:1h"):
-        provenance(features, lake, BarSeries.parse("binance:BTC-USD:1h"))
+        provenance(features, lake, [BarSeries.parse("binance:BTC-USD:1h")])
     with pytest.raises(BadInput, match="run `backsight build --bars bitstamp:BTC-USD:4h`"):
-        provenance(features, lake, BarSeries.parse("bitstamp:BTC-USD:4h"))
-    origin = provenance(features, lake, SERIES)
+        provenance(features, lake, [BarSeries.parse("bitstamp:BTC-USD:4h")])
+    origin = provenance(features, lake, [SERIES])
     assert origin.scorer == ""
     assert origin.ingested_until == WRITTEN
     assert origin.facts.versions["bars"] == lake.version(BARS)
@@ -269,31 +269,31 @@ def with_another_symbol(trained: SimpleNamespace, home: Path) -> tuple[Workspace
 
 def test_rows_of_each_symbol_keep_the_record_of_their_own_build(trained: SimpleNamespace, tmp_path: Path) -> None:
     workspace, lake = with_another_symbol(trained, tmp_path / "home")
-    before = provenance(trained.workspace.features, trained.lake, SERIES)
-    after = provenance(workspace.features, lake, SERIES)
+    before = provenance(trained.workspace.features, trained.lake, [SERIES])
+    after = provenance(workspace.features, lake, [SERIES])
     assert dict(after.facts.versions) == dict(before.facts.versions)
     assert after.ingested_until == WRITTEN
-    assert provenance(workspace.features, lake, replace(SERIES, symbol="ETH-USD")).ingested_until > WRITTEN
+    assert provenance(workspace.features, lake, [replace(SERIES, symbol="ETH-USD")]).ingested_until > WRITTEN
     with pytest.raises(BadInput, match="no features of bitstamp:XRP-USD:1h are built"):
-        provenance(workspace.features, lake, replace(SERIES, symbol="XRP-USD"))
+        provenance(workspace.features, lake, [replace(SERIES, symbol="XRP-USD")])
 
 
 def test_tables_of_a_build_that_was_broken_off_are_not_learnt_from(trained: SimpleNamespace, tmp_path: Path) -> None:
     whole, lake = with_another_symbol(trained, tmp_path / "whole")
     build(Snapshot.take(lake), whole.features, [SERIES])
-    assert provenance(whole.features, lake, SERIES).ingested_until > WRITTEN
+    assert provenance(whole.features, lake, [SERIES]).ingested_until > WRITTEN
     shutil.rmtree(whole.features / "macro_1h")
     with pytest.raises(BadInput, match="no features of 1h bars are built"):
-        provenance(whole.features, lake, SERIES)
+        provenance(whole.features, lake, [SERIES])
     shutil.copytree(trained.workspace.features / "macro_1h", whole.features / "macro_1h")
     with pytest.raises(BadInput, match="broken off: market_1h, text_1h, macro_1h, book_1h come from different states"):
-        provenance(whole.features, lake, SERIES)
+        provenance(whole.features, lake, [SERIES])
 
 
 def test_bars_label_windows_of_their_own_length_only(trained: SimpleNamespace) -> None:
     facts = Snapshot.take(trained.lake)
     with pytest.raises(BadInput, match="forecast_1h has slots of 1:00:00, bars of bitstamp:BTC-USD:4h cannot label"):
-        collect(trained.store, facts, replace(SERIES, timeframe="4h"), service="forecast_1h", length=8, horizon=6)
+        collect(trained.store, facts, [replace(SERIES, timeframe="4h")], service="forecast_1h", length=8, horizon=6)
 
 
 def test_a_horizon_must_be_whole_bars(trained: SimpleNamespace) -> None:

@@ -31,7 +31,7 @@ def data(world: Callable[..., TrainingSet]) -> TrainingSet:
 @pytest.fixture(scope="module")
 def manifest(data: TrainingSet) -> Manifest:
     return Manifest(
-        series="bitstamp:BTC-USD:1h",
+        series=["bitstamp:BTC-USD:1h"],
         service="forecast_1h",
         features_sha256=features_digest(data.windows.features),
         length=LENGTH,
@@ -55,6 +55,7 @@ def test_the_arrays_are_the_training_set(data: TrainingSet, manifest: Manifest, 
     document = json.loads((folder / "manifest.json").read_text())
     read = {name.removesuffix(".npy"): np.load(folder / name, allow_pickle=False) for name in document["files"]}
     np.testing.assert_array_equal(read.pop("windows"), data.windows.gather())
+    assert read.pop("symbol").tolist() == list(data.windows.symbol)
     windows = replace(
         data.windows,
         rows=read.pop("rows"),
@@ -120,7 +121,7 @@ def test_what_is_there_is_not_written_over(data: TrainingSet, manifest: Manifest
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"manifest": {"series": "a:b:1h"}}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"manifest": {"series": ["a:b:1h"]}}'])
 def test_a_file_without_a_manifest_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(BadInput, match=r"manifest.json holds no manifest of a training set"):

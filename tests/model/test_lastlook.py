@@ -46,15 +46,15 @@ def test_too_short_a_history_is_refused(share: float, count: int) -> None:
 
 
 def test_a_spent_period_is_refused_and_a_second_look_is_called_so(tmp_path: Path) -> None:
-    lastlook.refuse_again(tmp_path, SPAN)
-    assert lastlook.spend(tmp_path, SPAN, service="forecast_1h", now=NOW) == 1
+    lastlook.refuse_again(tmp_path, (SPAN,))
+    assert lastlook.spend(tmp_path, (SPAN,), service="forecast_1h", now=NOW) == 1
     later = replace(SPAN, first="2024-02-28T00:00:00+00:00", last="2024-06-01T00:00:00+00:00")
     for span in (SPAN, later):
         with pytest.raises(BadInput, match=r"spent at 2024-05-01T00:00:00\+00:00 on forecast_1h"):
-            lastlook.refuse_again(tmp_path, span)
+            lastlook.refuse_again(tmp_path, (span,))
     for span in (replace(SPAN, series="bitstamp:ETH-USD:1h"), replace(later, first="2024-03-01T01:00:00+00:00")):
-        lastlook.refuse_again(tmp_path, span)
-    assert lastlook.spend(tmp_path, later, service="price_1h", now=NOW) == 2
+        lastlook.refuse_again(tmp_path, (span,))
+    assert lastlook.spend(tmp_path, (later,), service="price_1h", now=NOW) == 2
     entries = [json.loads(line) for line in (tmp_path / LEDGER).read_text().splitlines()]
     assert [entry["look"] for entry in entries] == [1, 2]
     assert entries[0]["first"] == SPAN.first
@@ -68,7 +68,7 @@ def scored(world: Callable[..., TrainingSet]) -> tuple[TrainingSet, FinalPeriod]
     settings = Settings(members=1, epochs=1, units=2, projection=2)
     span = lastlook.span_of("bitstamp:BTC-USD:1h", data.at[held.part.test])
     ways = [("forecast_1h", data, held), ("price_1h", data, held)]
-    return data, lastlook.score(span, 1, ways, settings=settings, seed=1, done=lambda line: None)
+    return data, lastlook.score((span,), 1, ways, settings=settings, seed=1, done=lambda line: None)
 
 
 @pytest.mark.slow

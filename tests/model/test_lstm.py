@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 LENGTH, WIDTH, SAMPLES = 8, 3, 500
 SMALL = Settings(members=1, epochs=2, units=4, projection=4, stride=1, dropout=0.1, learning_rate=1e-2, batch=32)
+AT = np.datetime64("2024-01-01", "us") + np.arange(SAMPLES)
 FIT, VALID = np.arange(350), np.arange(370, SAMPLES)
 FLAT = Line(weights=np.zeros((WIDTH, OUTPUTS)), bias=np.zeros(OUTPUTS))
 
@@ -42,7 +43,7 @@ def train(lstm: Any, sample: tuple[np.ndarray, ...]) -> Any:
     rows, index, targets = sample
 
     def trained(settings: Settings, *, targets: np.ndarray = targets, line: Line = FLAT, **more: Any) -> Any:
-        parts = {"fit": FIT, "valid": VALID, "line": line, "settled": line}
+        parts = {"at": AT, "fit": FIT, "valid": VALID, "line": line, "settled": line}
         return lstm.train(rows, index, targets, settings=settings, seed=3, **parts, **more)
 
     return trained

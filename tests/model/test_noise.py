@@ -16,7 +16,7 @@ from backsight_model.provenance import provenance
 from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet, collect
 from backsight_model.verdict import TARGETS, Verdict, decide, losses
-from backsight_model.walk import MODEL, walk
+from backsight_model.walk import walk
 from click.testing import CliRunner
 
 pytestmark = pytest.mark.prove
@@ -81,7 +81,7 @@ def noise(seed: int, hours: int, expected: Expected, made_of: Callable[..., Trai
 def judged(data: TrainingSet, *, settings: Settings, seed: int) -> Verdict:
     day = timedelta(hours=data.horizon)
     made = walk(data, folds=2, embargo=day, settings=settings, seed=seed, done=lambda fold: None)
-    return decide(losses(data, made, service="all"), made.p_up[MODEL], data.up[made.samples])
+    return decide(losses(data, made, service="all"))
 
 
 def test_no_forecast_is_better_than_the_one_that_the_baseline_is_given(
@@ -120,11 +120,11 @@ def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
         assert json.loads(done.output.splitlines()[-1])
     store = Store(ROOT / "feature_repo", workspace)
     store.apply()
-    origin = provenance(workspace.features, Lake(workspace.lake), SERIES)
+    origin = provenance(workspace.features, Lake(workspace.lake), [SERIES])
     return collect(
         store,
         origin.facts,
-        SERIES,
+        [SERIES],
         service="price_1h",
         length=48,
         horizon=HORIZON,

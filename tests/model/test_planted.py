@@ -64,7 +64,7 @@ def walked(data: TrainingSet) -> Walk:
 
 
 def judged(data: TrainingSet, made: Walk, lost: Losses) -> Verdict:
-    return decide(lost, made.p_up[MODEL], data.up[made.samples])
+    return decide(lost)
 
 
 def reached(forecast: np.ndarray, p_up: np.ndarray) -> float:

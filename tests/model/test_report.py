@@ -60,8 +60,8 @@ SERVICES = ("price_1h", "price_text_1h")
 def verdict_of(data: TrainingSet, walk: Walk, *beside: Walk) -> Verdict:
     others = tuple(losses(data, other, service=name) for name, other in zip(SERVICES, beside, strict=False))
     full = losses(data, walk, service="forecast_1h")
-    trading = trade_walk(data, walk, bars_of(data), lag=full.lag, costs=Costs())
-    return decide(full, walk.p_up[MODEL], data.up[walk.samples], others, trading)
+    trading = trade_walk(data, walk, {"BTC-USD": bars_of(data)}, lag=full.lag, costs=Costs())
+    return decide(full, others, trading)
 
 
 def bars_of(data: TrainingSet) -> pl.DataFrame:
@@ -190,7 +190,7 @@ def test_what_quantiles_hold_is_counted(data: TrainingSet) -> None:
     np.testing.assert_allclose(shares, LEVELS, atol=0.01)
     assert [one["level"] for one in row["intervals"]] == [0.5, 0.8, 0.9]
     np.testing.assert_allclose([one["share"] for one in row["intervals"]], [0.5, 0.8, 0.9], atol=0.01)
-    assert section["words"].startswith(f"Quantiles of the model cross at 2 of {count:,} instants. Its 80 % interval ")
+    assert section["words"].startswith(f"Quantiles of the model cross at 2 of {count:,} forecasts. Its 80 % interval ")
 
 
 def test_too_good_to_be_true_is_flagged(world: World) -> None:
@@ -270,7 +270,7 @@ def written(data: TrainingSet, tmp_path: Path) -> tuple[Path, Path]:
     others = [made_up(data, knows=knows) for knows in (0.1, 0.2)]
     verdict = verdict_of(data, walk, *others)
     manifest = Manifest(
-        series="bitstamp:BTC-USD:1h",
+        series=["bitstamp:BTC-USD:1h"],
         service="forecast_1h",
         features_sha256="1" * 64,
         length=24,

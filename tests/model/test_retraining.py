@@ -58,7 +58,7 @@ class Home:
 
     def retrain(self, policy: str, *, now: datetime = NOW, override: str | None = None) -> Outcome:
         return retrain(
-            SERIES,
+            [SERIES],
             Policy.parse(policy),
             self.store,
             self.workspace,
@@ -85,12 +85,12 @@ def champion(home: Home, *, skill: bool = True, window: timedelta | None = None)
 def written(
     home: Home, models: Path, *, skill: bool, window: timedelta | None = None, refit: Refit | None = None
 ) -> Path:
-    origin = provenance(home.workspace.features, Lake(home.workspace.lake), SERIES)
+    origin = provenance(home.workspace.features, Lake(home.workspace.lake), [SERIES])
     word = "skill" if skill else "no skill"
     return bundle.write(
         models,
         home.fitted,
-        manifest=describe(home.learnt, origin, SERIES, service=SERVICE, length=LENGTH, seed=1),
+        manifest=describe(home.learnt, origin, [SERIES], service=SERVICE, length=LENGTH, seed=1),
         settings=TINY,
         timeframe=timedelta(hours=1),
         verdict=Inherited(proven={"volatility": skill, "direction": False}, word=word, sentences=("Verdict.",)),
@@ -124,7 +124,13 @@ def built(bars_and_states: World, tmp_path_factory: pytest.TempPathFactory) -> H
     store = Store(REPO, workspace)
     store.apply()
     learnt = collect(
-        store, Snapshot.take(lake), SERIES, service=SERVICE, length=LENGTH, horizon=24, last_at=NOW - timedelta(days=25)
+        store,
+        Snapshot.take(lake),
+        [SERIES],
+        service=SERVICE,
+        length=LENGTH,
+        horizon=24,
+        last_at=NOW - timedelta(days=25),
     )
     fitted = final(learnt, embargo=timedelta(days=1), settings=TINY, seed=1)
     return Home(workspace=workspace, store=store, fitted=fitted, learnt=learnt)
@@ -161,7 +167,7 @@ def test_nothing_is_done_before_it_is_due(home: Home) -> None:
 
 def collect_all(home: Home) -> TrainingSet:
     facts = Snapshot.take(Lake(home.workspace.lake))
-    return collect(home.store, facts, SERIES, service=SERVICE, length=LENGTH, horizon=24)
+    return collect(home.store, facts, [SERIES], service=SERVICE, length=LENGTH, horizon=24)
 
 
 def test_a_challenger_that_is_not_worse_takes_over_once_whatever_cuts_the_run_off(home: Home) -> None:
@@ -276,7 +282,7 @@ def test_what_is_not_in_use_cannot_be_trained_again(home: Home) -> None:
     champion(home)
     with pytest.raises(BadInput, match="forecasts bitstamp:BTC-USD:1h, not kraken:BTC-USD:1h"):
         retrain(
-            BarSeries.parse("kraken:BTC-USD:1h"),
+            [BarSeries.parse("kraken:BTC-USD:1h")],
             Policy(),
             home.store,
             home.workspace,

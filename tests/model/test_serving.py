@@ -67,7 +67,7 @@ def fitted(data: TrainingSet) -> Fitted:
 def write(models: Path, data: TrainingSet, fitted: Fitted, seed: int) -> Path:
     """Write a bundle with proven skill; another seed gives it another name."""
     manifest = Manifest(
-        series=f"bitstamp:{SYMBOL}:1h", service=SERVICE, features_sha256=features_digest(data.windows.features),
+        series=[f"bitstamp:{SYMBOL}:1h"], service=SERVICE, features_sha256=features_digest(data.windows.features),
         length=12, horizon=24, seed=seed, ingested_until="2024-01-01T00:00:00+00:00",
         first_at="2023-01-01T00:00:15+00:00", last_at="2023-12-31T00:00:15+00:00", lake_versions={"bars": 3},
         feature_versions={"market_1h": 0}, scorer="a@1", code="0", samples=len(data), sha256=data.sha256(),

@@ -130,7 +130,7 @@ def test_the_report_holds_all_numbers_and_no_address(
     short: TrainingSet, over_short: Simulation, tmp_path: Path
 ) -> None:
     manifest = Manifest(
-        series="bitstamp:BTC-USD:1h", service="forecast_1h", features_sha256="", length=6, horizon=24, seed=1,
+        series=["bitstamp:BTC-USD:1h"], service="forecast_1h", features_sha256="", length=6, horizon=24, seed=1,
         ingested_until="", first_at="", last_at="", lake_versions={}, feature_versions={}, scorer="words@1",
         code="0.1.0", samples=len(short), sha256=short.sha256(),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_model import performance
-from backsight_model.trading import RULES, Costs, Tape, Trading, delayed, spread, trade, trade_walk
+from backsight_model.trading import RULES, Costs, Tape, Trading, book, delayed, spread, trade, trade_walk
 from backsight_model.training import TrainingSet
 from backsight_model.walk import MODEL, Walk
 
@@ -28,16 +28,15 @@ def traded(
     tape: Tape, p_up: np.ndarray, *, volatility: np.ndarray | None = None, horizon: int = 1, costs: Costs = FREE
 ) -> Trading:
     m = len(p_up)
-    return trade(
+    held = book(
         tape,
         tape.closed_at[:m],
         p_up=p_up,
         volatility=np.full(m, 0.01) if volatility is None else volatility,
         usual=0.01,
         horizon=horizon,
-        lag=4 * horizon,
-        costs=costs,
     )
+    return trade({"BTC-USD": held}, horizon=horizon, lag=4 * horizon, costs=costs)
 
 
 def test_every_figure_of_a_small_tape() -> None:
@@ -131,7 +130,7 @@ def test_a_bar_that_came_late_is_traded_late(
     bars = pl.DataFrame({"observed_at": closes, "close": np.exp(np.arange(120) / 100)}).with_columns(
         pl.col("observed_at").dt.replace_time_zone("UTC")
     )
-    made = trade_walk(late, walk, bars, lag=4, costs=FREE)
+    made = trade_walk(late, walk, {"BTC-USD": bars}, lag=4, costs=FREE)
     assert np.flatnonzero(made.rules[0].held).tolist() == [held_over]
     usual = np.exp(0.5 * data.log_rv[data.label_at <= data.at[200]].mean())
     assert made.rules[3].held[50] == pytest.approx(min(1.0, usual / 2))

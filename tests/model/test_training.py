@@ -22,7 +22,7 @@ def facts(bars_and_states: World) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def test_samples_are_windows_whose_label_exists(facts: tuple[pl.DataFrame, pl.DataFrame], cut: Cut) -> None:
     bars, states = facts
-    data = label(cut(states, 6), bars, horizon=24)
+    data = label(cut(states, 6), {"BTC-USD": bars}, horizon=24)
     assert data.left_out == {
         "no bar at the instant": 0,
         "history too short or broken": 527,
@@ -39,7 +39,7 @@ def test_samples_are_windows_whose_label_exists(facts: tuple[pl.DataFrame, pl.Da
 def test_a_gap_in_the_bars_takes_the_labels_across_it(facts: tuple[pl.DataFrame, pl.DataFrame], cut: Cut) -> None:
     bars, states = facts
     holed = bars.filter(pl.int_range(pl.len()) != 700)
-    data = label(cut(states, 6), holed, horizon=24)
+    data = label(cut(states, 6), {"BTC-USD": holed}, horizon=24)
     assert data.left_out["a bar ahead is missing"] == 24 + 25
 
 
@@ -63,10 +63,12 @@ def test_facts_after_an_instant_change_no_sample_known_by_then(
 ) -> None:
     bars, states = facts
     instant = np.datetime64("2023-01-01", "us") + np.timedelta64(hour, "h")
-    before = label(cut(states, 6), bars, horizon=24)
-    after = label(cut(states, 6), bars, horizon=24)
+    before = label(cut(states, 6), {"BTC-USD": bars}, horizon=24)
+    after = label(cut(states, 6), {"BTC-USD": bars}, horizon=24)
     changed = label(
-        *(lambda b, s: (cut(s, 6), b))(*future_facts(bars, states, pl.lit(instant).dt.replace_time_zone("UTC"))),
+        *(lambda b, s: (cut(s, 6), {"BTC-USD": b}))(
+            *future_facts(bars, states, pl.lit(instant).dt.replace_time_zone("UTC"))
+        ),
         horizon=24,
     )
 
@@ -107,19 +109,19 @@ def test_the_digest_covers_values_labels_and_order_of_features(world: Callable[.
 def test_what_the_baselines_need_must_be_there(facts: tuple[pl.DataFrame, pl.DataFrame], cut: Cut) -> None:
     bars, states = facts
     with pytest.raises(BadInput, match="log_rv_120h are absent"):
-        label(cut(states.drop("log_rv_120h"), 6), bars, horizon=24)
+        label(cut(states.drop("log_rv_120h"), 6), {"BTC-USD": bars}, horizon=24)
     with pytest.raises(BadInput, match="no sample: 0 without a bar, 100 without history"):
-        label(cut(states.head(100), 6), bars, horizon=24)
+        label(cut(states.head(100), 6), {"BTC-USD": bars}, horizon=24)
 
 
 def test_a_sample_has_the_labels_of_all_horizons(facts: tuple[pl.DataFrame, pl.DataFrame], cut: Cut) -> None:
     bars, states = facts
-    data, alone = (label(cut(states, 6), bars, horizon=6, further=further) for further in ((1, 48), ()))
+    data, alone = (label(cut(states, 6), {"BTC-USD": bars}, horizon=6, further=further) for further in ((1, 48), ()))
     assert data.horizons == (6, 1, 48)
     assert len(data) == HOURS - 527 - 48 == len(alone) - 42
     main, soon, late = data.views
     for view, hours in ((main, 6), (soon, 1), (late, 48)):
-        single = label(cut(states, 6), bars, horizon=hours)
+        single = label(cut(states, 6), {"BTC-USD": bars}, horizon=hours)
         np.testing.assert_array_equal(view.log_rv, single.log_rv[: len(data)])
         np.testing.assert_array_equal(view.log_return, single.log_return[: len(data)])
         assert view.horizons == (hours,)
@@ -133,9 +135,9 @@ def test_the_digest_covers_every_horizon(facts: tuple[pl.DataFrame, pl.DataFrame
     from dataclasses import replace
 
     bars, states = facts
-    data = label(cut(states, 6), bars, horizon=24, further=(1,))
+    data = label(cut(states, 6), {"BTC-USD": bars}, horizon=24, further=(1,))
     bent = replace(data.further[1], log_return=data.further[1].log_return + 1e-12)
     others = [replace(data, further={1: bent}), replace(data, further={2: data.further[1]}), replace(data, further={})]
     assert len({data.sha256(), *(other.sha256() for other in others)}) == 4
     with pytest.raises(BadInput, match="horizons of 24, 6, 24 bars: name each of them once"):
-        label(cut(states, 6), bars, horizon=24, further=(6, 24))
+        label(cut(states, 6), {"BTC-USD": bars}, horizon=24, further=(6, 24))

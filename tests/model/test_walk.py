@@ -26,7 +26,7 @@ def walked(data: TrainingSet, seed: int = 1) -> Walk:
 
 
 def judged(data: TrainingSet, made: Walk) -> Verdict:
-    return decide(losses(data, made, service="all"), made.p_up[MODEL], data.up[made.samples])
+    return decide(losses(data, made, service="all"))
 
 
 @pytest.mark.slow
@@ -135,13 +135,13 @@ def test_bars_that_came_after_the_newest_label_of_any_horizon_teach_nothing(
     bars_and_states: Callable[[int, int], tuple[pl.DataFrame, pl.DataFrame]], cut: Callable[..., Windows]
 ) -> None:
     bars, states = bars_and_states(0, 1500)
-    data = label(cut(states, 8), bars, horizon=6, further=(72,))
+    data = label(cut(states, 8), {"BTC-USD": bars}, horizon=6, further=(72,))
     fold = walk_forward(data.at, data.label_at, folds=2, embargo=3 * DAY)[0]
     newest = data.label_at[fold.train].max()
     assert newest == data.at[fold.train[-1]] + np.timedelta64(72, "h") <= fold.start - np.timedelta64(72, "h")
     later = pl.col("available_at").dt.replace_time_zone(None) > pl.lit(newest)
     tampered = bars.with_columns(pl.when(later).then(pl.col("close") ** 1.5).otherwise("close").alias("close"))
-    other = label(cut(states, 8), tampered, horizon=6, further=(72,))
+    other = label(cut(states, 8), {"BTC-USD": tampered}, horizon=6, further=(72,))
     assert all((one.log_rv != same.log_rv).any() for one, same in zip(data.views, other.views, strict=True))
     honest, changed = (learn(each, fold, settings=SMALL, seed=3) for each in (data, other))
     for one, same in zip(honest.views, changed.views, strict=True):

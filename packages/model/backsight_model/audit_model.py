@@ -22,7 +22,7 @@ from backsight_model.proof import Claim, compare, judge
 from backsight_model.splits import Fold, walk_forward
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import TARGETS, Losses, Verdict, chance, decide, losses
-from backsight_model.walk import MODEL, Walk, over, straight
+from backsight_model.walk import MODEL, Walk, apart, over, straight
 
 NOISE: Final = 10
 LOOKED_FOR: Final = {
@@ -87,7 +87,7 @@ def audit(bundle: Bundle, data: TrainingSet, *, folds: int, say: Callable[[str],
             some, parts, settings=bundle.settings, seed=bundle.manifest.seed, done=lambda fold: say(f"{name}: {fold}")
         )
         full = losses(some, made, service=bundle.service)
-        return _Try(walked=made, lost=full, verdict=decide(full, made.p_up[MODEL], some.up[made.samples]))
+        return _Try(walked=made, lost=full, verdict=decide(full))
 
     plain = walked("as it is", data, forwards)
     shuffled = walked("shuffled-labels", _shuffled(data, bundle.manifest.seed), forwards)
@@ -232,10 +232,11 @@ def _arrow(bundle: Bundle, plain: _Try, back: _Try) -> Iterator[Finding]:
 
 
 def _echo(bundle: Bundle, data: TrainingSet, plain: _Try) -> Iterator[Finding]:
-    p_up, samples = plain.walked.p_up[MODEL], plain.walked.samples
-    after = correlation(p_up, data.log_return[samples])
-    for name in (LAST_DAY, LAST_BAR):
-        moves = np.nan_to_num(data.newest(name)[samples])
+    each = [(*pair, name) for pair in apart(data, plain.walked).values() for name in (LAST_DAY, LAST_BAR)]
+    for of_symbol, walked, name in each:
+        p_up, samples = walked.p_up[MODEL], walked.samples
+        after = correlation(p_up, of_symbol.log_return[samples])
+        moves = np.nan_to_num(of_symbol.newest(name)[samples])
         before = correlation(p_up, moves)
         if abs(before) > ECHO:
             largest = int(np.abs(moves).argmax())
@@ -249,7 +250,7 @@ def _echo(bundle: Bundle, data: TrainingSet, plain: _Try) -> Iterator[Finding]:
                 right="forecasts that go with what comes",
                 # Where momentum is real, a model with skill goes with the last move too.
                 severity="warning" if plain.verdict.proven["direction"] else "error",
-                instant=data.at[samples][largest],
+                instant=of_symbol.at[samples][largest],
             )
 
 

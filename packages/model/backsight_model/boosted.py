@@ -29,7 +29,7 @@ def boost(
     valid: IntArray,
     objective: str,
     start: FloatArray,
-    horizon: int,
+    overlap: float,
     seed: int,
 ) -> FloatArray:
     """Return what boosted trees add to a first guess, at every sample: shape (n,).
@@ -49,13 +49,13 @@ def boost(
         ``regression`` or ``binary``.
     start : ndarray of shape (n,)
         The first guess: a forecast, or the logit of one.
-    horizon : int
-        Bars that a label reaches ahead.
+    overlap : float
+        Samples that tell as much as one: the bars that a label reaches ahead, times the symbols of an instant.
     seed : int
     """
     import lightgbm
 
-    parameters = PARAMETERS | {"objective": objective, "seed": seed, "min_data_in_leaf": INDEPENDENT * horizon}
+    parameters = PARAMETERS | {"objective": objective, "seed": seed, "min_data_in_leaf": round(INDEPENDENT * overlap)}
     learnt_from = lightgbm.Dataset(rows[fit], target[fit], init_score=start[fit], free_raw_data=True)
     stopped_by = lightgbm.Dataset(rows[valid], target[valid], init_score=start[valid], reference=learnt_from)
     trees = lightgbm.train(

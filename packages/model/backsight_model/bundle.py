@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 DOCUMENT = "bundle.json"
 FILES = ("model.keras", "model.onnx", "probe.npz")
 POINTER = "current.json"
-FORMAT = 5
+FORMAT = 6
 TOLERANCE = 1e-4
 """Largest difference of ONNX Runtime from Keras on the probe, in units of the network's outputs."""
 
@@ -83,7 +83,9 @@ class Bundle:
     ----------
     name : str
         Of its folder.
-    service, symbol, scorer : str
+    service, scorer : str
+    symbols : tuple of str
+        What it learnt from and forecasts.
     features : tuple of str
         The features, in order, that a window must have.
     length, horizon : int
@@ -117,7 +119,7 @@ class Bundle:
 
     name: str
     service: str
-    symbol: str
+    symbols: tuple[str, ...]
     scorer: str
     features: tuple[str, ...]
     length: int
@@ -175,7 +177,7 @@ def write(
     document = {
         "format": FORMAT,
         "name": name,
-        "symbol": manifest.series.split(":")[1],
+        "symbols": list(manifest.symbols),
         "timeframe_seconds": timeframe // timedelta(seconds=1),
         "features": list(fitted.scaler.features),
         "scaler": fitted.scaler.to_json(),
@@ -245,7 +247,7 @@ def read(folder: Path) -> Bundle:
     return Bundle(
         name=document["name"],
         service=manifest.service,
-        symbol=document["symbol"],
+        symbols=tuple(document["symbols"]),
         scorer=manifest.scorer,
         features=tuple(document["features"]),
         length=manifest.length,
@@ -276,7 +278,7 @@ def read(folder: Path) -> Bundle:
 
 
 def promote(models: Path, folder: Path, *, override: Override | None = None) -> Bundle:
-    """Make a bundle the one that forecasts its symbol, and return it.
+    """Make a bundle the one that forecasts its symbols, all or none, and return it.
 
     Parameters
     ----------
@@ -305,7 +307,8 @@ def promote(models: Path, folder: Path, *, override: Override | None = None) -> 
         _seal(folder, _document(folder) | {"override": asdict(override)})
         bundle = replace(bundle, override=override)
     with filelock.FileLock(models / f".{POINTER}.lock"):  # else a promotion of another symbol at the same time is lost
-        in_use = pointers(models) | {bundle.symbol: {"bundle": folder.name, "skill": skill}}
+        pointer = {"bundle": folder.name, "skill": skill}
+        in_use = pointers(models) | dict.fromkeys(bundle.symbols, pointer)
         _replace(models / POINTER, json.dumps(in_use, indent=1, sort_keys=True))
     return bundle
 

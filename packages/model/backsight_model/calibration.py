@@ -7,6 +7,7 @@ from math import ceil, sqrt
 import numpy as np
 
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
+from backsight_model.instants import Instants
 from backsight_model.proof import LEVEL, NORMAL, long_run_variance, widening
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -36,15 +37,15 @@ class Reliability:
     error: float
 
 
-def reliability(p_up: FloatArray, came_up: BoolArray, *, horizon: int, bins: int = 10) -> Reliability:
+def reliability(p_up: FloatArray, came_up: BoolArray, *, overlap: float, bins: int = 10) -> Reliability:
     """Return the reliability of P(up).
 
     Parameters
     ----------
     p_up, came_up : ndarray of shape (n,)
         Forecasts, and whether the price rose.
-    horizon : int
-        Rows over which labels overlap.
+    overlap : float
+        Samples that tell as much as one: the bars of a label's horizon, times the symbols of an instant.
     bins : int
         At most so many; fewer where forecasts repeat.
     """
@@ -55,7 +56,7 @@ def reliability(p_up: FloatArray, came_up: BoolArray, *, horizon: int, bins: int
     count = count[some]
     forecast = np.bincount(place, weights=p_up)[some] / count
     came = np.bincount(place, weights=came_up.astype(np.float64))[some] / count
-    z, independent = NORMAL.inv_cdf(1 - LEVEL / 2), np.maximum(count / horizon, 1.0)
+    z, independent = NORMAL.inv_cdf(1 - LEVEL / 2), np.maximum(count / overlap, 1.0)
     center = (came + z**2 / (2 * independent)) / (1 + z**2 / independent)
     half = z / (1 + z**2 / independent) * np.sqrt(came * (1 - came) / independent + z**2 / (4 * independent**2))
     return Reliability(
@@ -101,7 +102,7 @@ class Transform:
         return " and ".join(faults) or "not contradicted"
 
 
-def transform(residual: FloatArray, deviation: FloatArray, *, lag: int) -> Transform:
+def transform(residual: FloatArray, deviation: FloatArray, *, instants: Instants, lag: int) -> Transform:
     """Return the transform of a Gaussian forecast, with tests that allow for overlapping labels.
 
     Diebold, Gunther and Tay (1998). What is tested is its inverse normal, whose mean and variance are 0 and 1
@@ -113,19 +114,22 @@ def transform(residual: FloatArray, deviation: FloatArray, *, lag: int) -> Trans
         What came minus the forecast's centre, in time order.
     deviation : ndarray of shape (n,)
         The forecast's standard deviation.
+    instants : Instants
+        Of the n forecasts; the mean over the symbols of an instant is what is tested.
     lag : int
-        Lags counted, in rows.
+        Lags counted, in instants.
     """
     from scipy.special import ndtr
 
     standard = residual / deviation
-    centre = float(standard.mean())
-    squares = np.square(standard - centre)
+    averaged = instants.averaged(standard)
+    centre = float(averaged.mean())
+    squares = instants.averaged(np.square(standard - centre))
     return Transform(
         values=np.asarray(ndtr(standard), dtype=np.float64),
         centre=centre,
         spread=float(squares.mean()),
-        centre_p=mean_is(standard, 0.0, lag=lag),
+        centre_p=mean_is(averaged, 0.0, lag=lag),
         spread_p=mean_is(squares, 1.0, lag=lag),
     )
 
@@ -155,7 +159,7 @@ class Coverage:
     count: int
 
 
-def coverage(residual: FloatArray, radius: FloatArray, *, level: float, lag: int) -> Coverage:
+def coverage(residual: FloatArray, radius: FloatArray, *, level: float, instants: Instants, lag: int) -> Coverage:
     """Return the unconditional coverage (Kupiec 1995) of ``forecast ± radius``, with a Newey-West error.
 
     Parameters
@@ -164,16 +168,18 @@ def coverage(residual: FloatArray, radius: FloatArray, *, level: float, lag: int
         What came minus the forecast, in time order, and half the interval's width.
     level : float
         What the interval promises.
+    instants : Instants
+        Of the n forecasts; the mean over the symbols of an instant is what is tested.
     lag : int
-        Lags counted, in rows.
+        Lags counted, in instants.
     """
-    inside = (np.abs(residual) <= radius).astype(np.float64)
+    inside = instants.averaged(np.abs(residual) <= radius)
     return Coverage(
         level=level,
         share=float(inside.mean()),
         p_value=mean_is(inside, level, lag=lag),
         width=float(2 * radius.mean()),
-        count=len(residual),
+        count=len(inside),
     )
 
 
@@ -242,6 +248,7 @@ def intervals(
     fold: IntArray,
     at: TimeArray,
     label_at: TimeArray,
+    alone: Sequence[IntArray],
     lag: int,
     levels: Sequence[float] = LEVELS,
 ) -> tuple[tuple[Coverage, Coverage], ...]:
@@ -251,21 +258,27 @@ def intervals(
     ----------
     residual, deviation, fold, at, label_at
         See `conformal_radius`.
+    alone : sequence of ndarray of int
+        Places of the forecasts of each symbol: conformal intervals take their width from its own errors.
     lag : int
-        Lags counted, in rows.
+        Lags counted, in instants.
     levels : sequence of float
         What the intervals promise; a level that no fold had past labels enough for is left out.
     """
     found = []
     for level in levels:
-        radius = conformal_radius(residual, deviation, fold=fold, at=at, label_at=label_at, level=level)
+        radius = np.full(len(residual), np.nan)
+        for some in alone:
+            radius[some] = conformal_radius(
+                residual[some], deviation[some], fold=fold[some], at=at[some], label_at=label_at[some], level=level
+            )
         both = np.isfinite(radius)
         if both.any():
-            plain = gaussian_radius(deviation, level)
+            plain, instants = gaussian_radius(deviation, level), Instants.of(at[both])
             found.append(
                 (
-                    coverage(residual[both], plain[both], level=level, lag=lag),
-                    coverage(residual[both], radius[both], level=level, lag=lag),
+                    coverage(residual[both], plain[both], level=level, instants=instants, lag=lag),
+                    coverage(residual[both], radius[both], level=level, instants=instants, lag=lag),
                 )
             )
     return tuple(found)

@@ -8,6 +8,7 @@ import numpy as np
 
 from backsight_model.arrays import FloatArray, IntArray, TimeArray
 from backsight_model.bundle import Bundle
+from backsight_model.instants import Instants
 from backsight_model.splits import Fold, final_fit
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import log_loss
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from backsight_model.walk import Fitted
 
 STRETCH: Final = 336
-"""Samples on which champion and challenger are compared: the newest two weeks of hours."""
+"""Instants on which champion and challenger are compared: the newest two weeks of hours."""
 LEAST_HORIZONS: Final = 3
 """Horizons that a comparison needs at least; fewer hold next to no independent label."""
 _AT_ONCE: Final = 1024
@@ -111,6 +112,12 @@ def learnable(
 def unlearnt(data: TrainingSet, learnt: Fold, now: np.datetime64) -> IntArray:
     """Return the samples whose labels are known by `now`, and of whose outcome a model can have learnt no part."""
     return np.flatnonzero((data.at >= learnt.start) & (data.label_at <= now))
+
+
+def newest(data: TrainingSet, samples: IntArray) -> IntArray:
+    """Return those of some samples, in time order, that champion and challenger are compared on."""
+    instants = Instants.of(data.at[samples])
+    return samples[instants.place >= len(instants) - STRETCH]
 
 
 def lost(data: TrainingSet, model: "Fitted | Bundle", samples: IntArray) -> dict[str, FloatArray]:

@@ -8,11 +8,14 @@ from backsight_features.options import JSON, REPO
 from backsight_features.workspace import Workspace
 
 from backsight_model.progress import progress
+from backsight_model.words import listed
 
 
 @click.command()
 @REPO
-@click.option("--bars", required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes to forecast.")
+@click.option(
+    "--bars", multiple=True, required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="What to forecast; repeatable."
+)
 @click.option("--service", default="forecast_1h", show_default=True, help="Features that the model reads.")
 @click.option("--compare", metavar="SERVICE", multiple=True, help="A service to be beaten: price_1h; repeatable.")
 @click.option("--horizon", multiple=True, default=("24h",), show_default=True, help="How far ahead: 24h; repeatable.")
@@ -35,7 +38,7 @@ from backsight_model.progress import progress
 def train(
     workspace: Workspace,
     repo: Path,
-    bars: str,
+    bars: tuple[str, ...],
     service: str,
     compare: tuple[str, ...],
     horizon: tuple[str, ...],
@@ -57,10 +60,11 @@ def train(
 
     Walks forward through time, judges the model against simple forecasters on what it had not seen, writes a
     report, fits once more on all samples and keeps the result as a bundle. Only a bundle with skill is promoted:
-    from then on it forecasts its symbol.
+    from then on it forecasts its symbols. Of several --bars one network learns, which forecasts each of them.
 
     \b
       backsight train --bars bitstamp:BTC-USD:1h --compare price_1h
+      backsight train --bars kraken:BTC-USD:1h --bars kraken:ETH-USD:1h
       backsight train --bars bitstamp:BTC-USD:1h --since 2021-10-01 --until 2022-08-01
       backsight train --bars bitstamp:BTC-USD:1h --horizon 24h --horizon 1h --horizon 168h
       backsight train --bars bitstamp:BTC-USD:1h --settings wider.toml
@@ -74,7 +78,7 @@ def train(
     from backsight_model.trading import Costs
 
     plan = Plan(
-        series=BarSeries.parse(bars),
+        series=tuple(BarSeries.parse(one) for one in bars),
         service=service,
         compare=compare,
         horizon=timeframe(horizon[0]),
@@ -125,7 +129,7 @@ def train(
 @JSON
 @click.pass_obj
 def promote(workspace: Workspace, bundle: str, reason: str | None, as_json: bool) -> None:
-    """Make BUNDLE, a name or a folder, the one that forecasts its symbol.
+    """Make BUNDLE, a name or a folder, the one that forecasts its symbols.
 
     Refuses a bundle without proven skill, unless there is a reason. The reason is kept in the bundle, stands in its
     report, and ends each of its forecasts.
@@ -144,14 +148,15 @@ def promote(workspace: Workspace, bundle: str, reason: str | None, as_json: bool
     if as_json:
         document = {
             "bundle": promoted.name,
-            "symbol": promoted.symbol,
+            "symbols": promoted.symbols,
             "verdict": promoted.word,
             "override": None if override is None else {"reason": override.reason, "at": override.at},
             "report_html": None if report is None else str(report),
         }
         click.echo(json.dumps(document))
         return
-    click.echo(f"{promoted.symbol} is forecast by {promoted.name} ({promoted.word})")
+    are = "is" if len(promoted.symbols) == 1 else "are"
+    click.echo(f"{listed(promoted.symbols)} {are} forecast by {promoted.name} ({promoted.word})")
     if override is None and reason is not None:
         click.echo("it has proven skill: no override was needed, and none is kept")
     if override is not None:

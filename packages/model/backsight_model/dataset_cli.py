@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @REPO
 @click.argument("service", required=False)
-@click.option("--bars", metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes are the labels.")
+@click.option(
+    "--bars", multiple=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes are the labels; repeatable."
+)
 @click.option("--horizon", multiple=True, default=("24h",), show_default=True, help="How far ahead: 24h; repeatable.")
 @click.option("--length", type=click.IntRange(min=1), default=48, show_default=True, help="Slots of a window.")
 @click.option("--since", metavar="INSTANT", help="First sample, 2021-10-01 or 2021-10-01T12:00:00Z.")
@@ -33,7 +35,7 @@ def dataset(
     workspace: Workspace,
     repo: Path,
     service: str | None,
-    bars: str | None,
+    bars: tuple[str, ...],
     horizon: tuple[str, ...],
     length: int,
     since: str | None,
@@ -93,7 +95,7 @@ def _collected(
     workspace: Workspace,
     repo: Path,
     service: str,
-    bars: str,
+    bars: tuple[str, ...],
     *,
     horizon: tuple[str, ...],
     length: int,
@@ -107,10 +109,10 @@ def _collected(
 
     from backsight_model.provenance import provenance
     from backsight_model.target import bars_ahead
-    from backsight_model.training import collect, describe
+    from backsight_model.training import collect, describe, together
 
-    series = BarSeries.parse(bars)
-    main, *further = (bars_ahead(timeframe(each), timeframe(series.timeframe)) for each in horizon)
+    series = together([BarSeries.parse(one) for one in bars])
+    main, *further = (bars_ahead(timeframe(each), timeframe(series[0].timeframe)) for each in horizon)
     origin = provenance(workspace.features, Lake(workspace.lake), series)
     data = collect(
         Store(repo, workspace),

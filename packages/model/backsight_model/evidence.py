@@ -8,12 +8,13 @@ import numpy as np
 
 from backsight_model import calibration, overfitting, paths, stability, superiority
 from backsight_model.arrays import FloatArray
+from backsight_model.instants import Instants
 from backsight_model.proof import LEVEL, Comparison
 from backsight_model.trading import Trading
 from backsight_model.training import TrainingSet
 from backsight_model.treatments import DECLARED, Treatments
 from backsight_model.verdict import QLIKE, TARGETS, UNITS, Losses, log_loss, pinball_percent
-from backsight_model.walk import MODEL, REFERENCES, Walk
+from backsight_model.walk import MODEL, REFERENCES, Walk, apart
 
 BENCHMARKS = {target: names[0] for target, names in REFERENCES.items()} | {QLIKE: REFERENCES["volatility"][0]}
 """What has to be beaten first, by what is judged."""
@@ -116,7 +117,8 @@ def _said(what: str, found: superiority.ConfidenceSet, benchmark: str, above: di
 
 def reliability(data: TrainingSet, walked: Walk, *, caption: Caption) -> Section:
     """Return the reliability of P(up)."""
-    found = calibration.reliability(walked.p_up[MODEL], data.up[walked.samples], horizon=data.horizon)
+    overlap = data.horizon * Instants.of(data.at[walked.samples]).shared
+    found = calibration.reliability(walked.p_up[MODEL], data.up[walked.samples], overlap=overlap)
     return {
         "caption": caption("Calibration of P(up): how often the price rose where so much was forecast"),
         "error": found.error,
@@ -128,13 +130,15 @@ def density(data: TrainingSet, walked: Walk, *, lag: int, caption: Caption) -> S
     """Return whether the density around the volatility forecast is right, and what its intervals cover."""
     residual = data.log_rv[walked.samples] - walked.log_rv[MODEL]
     deviation = np.sqrt(2.0 * walked.below_mean[MODEL])
-    found = calibration.transform(residual, deviation, lag=lag)
+    at = data.at[walked.samples]
+    found = calibration.transform(residual, deviation, instants=Instants.of(at), lag=lag)
     covered = calibration.intervals(
         residual,
         deviation,
         fold=walked.fold,
-        at=data.at[walked.samples],
+        at=at,
         label_at=data.label_at[walked.samples],
+        alone=[np.flatnonzero(np.isin(walked.samples, which)) for which in data.by_symbol.values()],
         lag=lag,
     )
     return {
@@ -155,24 +159,25 @@ def density(data: TrainingSet, walked: Walk, *, lag: int, caption: Caption) -> S
 
 def parts(data: TrainingSet, walked: Walk, full: Losses, *, caption: Caption) -> dict[str, Section]:
     """Return the gain on the benchmark by fold, by how turbulent the last day was, and by seed, for each target."""
-    folds = tuple(f"fold {number}" for number in range(1, int(walked.fold.max()) + 1))
-    turbulence = stability.terciles(data.last_log_rv[walked.samples])
+    folds = tuple(f"fold {number}" for number in range(1, int(full.fold.max()) + 1))
+    instants = Instants.of(data.at[walked.samples])
+    turbulence = stability.terciles(instants.averaged(data.last_log_rv[walked.samples]))
     sections = {}
     for target in TARGETS:
         against = BENCHMARKS[target]
         losses = full.of(target)
         pair = (losses[MODEL], losses[against])
-        everything = np.zeros(len(walked.samples), dtype=np.int64)
+        everything = np.zeros(len(instants), dtype=np.int64)
         seeds = [
             stability.by_part(alone, losses[against], everything, (f"member {number}",), lag=full.lag)[0]
-            for number, alone in enumerate(_lost_by_seed(data, walked, target), start=1)
+            for number, alone in enumerate(instants.averaged(_lost_by_seed(data, walked, target)), start=1)
         ]
         sections[target] = {
             "caption": caption(
                 f"{NAMES[target]}: gain on {against} by fold, by volatility of the last day, and of each member alone"
             ),
             "against": against,
-            "folds": [asdict(one) for one in stability.by_part(*pair, walked.fold - 1, folds, lag=full.lag)],
+            "folds": [asdict(one) for one in stability.by_part(*pair, full.fold - 1, folds, lag=full.lag)],
             "regimes": [asdict(one) for one in stability.by_part(*pair, turbulence, stability.TERCILES, lag=full.lag)],
             "seeds": [asdict(one) for one in seeds],
         }
@@ -280,12 +285,15 @@ def deflated(trading: Trading, *, trials: int, caption: Caption) -> Section:
 
 
 def echo(data: TrainingSet, walked: Walk, *, caption: Caption) -> Section:
-    """Return how P(up) goes with moves that ended, and with those that came."""
-    windows, horizon = data.windows, data.horizon
-    step = np.timedelta64(windows.timeframe)
-    at = ((windows.observed_at[walked.samples] - windows.observed_at[0]) // step).astype(np.int64)
+    """Return how P(up) goes with moves that ended, and with those that came: the mean over the symbols."""
+    horizon, step = data.horizon, np.timedelta64(data.windows.timeframe)
     lags = np.arange(-3 * horizon, 3 * horizon + 1, max(1, horizon // 8))
-    found = stability.lag_correlation(walked.p_up[MODEL], data.log_return[walked.samples], at, lags)
+    each = []
+    for of_symbol, said in apart(data, walked).values():
+        closes, came = of_symbol.windows.observed_at, of_symbol.log_return[said.samples]
+        at = ((closes[said.samples] - closes[0]) // step).astype(np.int64)
+        each.append(stability.lag_correlation(said.p_up[MODEL], came, at, lags))
+    found = np.mean(each, axis=0)
     return {
         "caption": caption("Correlation of P(up) with the move that began so many bars later"),
         "horizon": horizon,

@@ -1,11 +1,12 @@
 """A training run: collect, walk, judge, report, fit for shipping, and promote it if it has skill."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 from backsight_features.bars import BarSeries, on_grid, read
 from backsight_features.clocks import timeframe, utc_now
@@ -22,10 +23,10 @@ from backsight_model.settings import Settings
 from backsight_model.splits import walk_forward
 from backsight_model.target import bars_ahead
 from backsight_model.trading import Costs, trade_walk
-from backsight_model.training import TrainingSet, collect, describe
+from backsight_model.training import TrainingSet, collect, describe, together
 from backsight_model.tuning import Trial, best, tune
 from backsight_model.verdict import Losses, Verdict, decide, losses
-from backsight_model.walk import MODEL, Walk, final, walk
+from backsight_model.walk import Walk, final, walk
 
 if TYPE_CHECKING:
     from backsight_features.store import Store
@@ -37,8 +38,8 @@ class Plan:
 
     Attributes
     ----------
-    series : BarSeries
-        Whose outcomes to forecast.
+    series : tuple of BarSeries
+        Whose outcomes to forecast, with one network: at most one series per symbol, in whatever order.
     service : str
         Features that the model reads.
     compare : tuple of str
@@ -68,7 +69,7 @@ class Plan:
         Further horizons that the same network forecasts.
     """
 
-    series: BarSeries
+    series: tuple[BarSeries, ...]
     service: str
     compare: tuple[str, ...]
     horizon: timedelta
@@ -86,14 +87,15 @@ class Plan:
     further: tuple[timedelta, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse to compare a service with itself, or with another one twice."""
+        """Refuse to compare a service with itself, or with another one twice, and put the series in order."""
+        object.__setattr__(self, "series", together(self.series))
         if len({self.service, *self.compare}) <= len(self.compare):
             raise BadInput(f"{self.service} is to be compared with {', '.join(self.compare)}; name each service once")
 
     @property
     def bars_ahead(self) -> tuple[int, ...]:
         """The horizons in bars, the main one first."""
-        step = timeframe(self.series.timeframe)
+        step = timeframe(self.series[0].timeframe)
         return tuple(bars_ahead(horizon, step) for horizon in (self.horizon, *self.further))
 
     @property
@@ -114,7 +116,7 @@ class Done:
     folder : Path
         The bundle.
     promoted : bool
-        Whether the bundle now forecasts its symbol: whether it has skill.
+        Whether the bundle now forecasts its symbols: whether it has skill.
     final : FinalPeriod or None
         What the samples that were held back say.
     html, json : Path
@@ -176,16 +178,16 @@ def run(
     on_trial = ways[0]
     manifest = _manifest(plan, on_trial, origin)
     treatments.refuse_idle(plan.settings.treatments, on_trial.everything.windows.features)
-    if (span := _held_span(plan, on_trial)) is not None and not plan.second_look:
-        lastlook.refuse_again(workspace.models, span)
+    if (spans := _held_spans(plan, on_trial)) and not plan.second_look:
+        lastlook.refuse_again(workspace.models, spans)
     say(f"{manifest.samples:,} samples of {plan.service}, {manifest.first_at} to {manifest.last_at}")
     tried = _tuned(plan, on_trial.seen, say)
     if tried:
         plan = replace(plan, settings=best(tried))
-    bars = on_grid(read(origin.facts, plan.series), plan.series.grid)
+    bars = {one.symbol: on_grid(read(origin.facts, one), one.grid) for one in plan.series}
     judged = _judge(plan, ways, bars, say)
     cautionary = _cautionary(plan, on_trial.seen, bars, judged.walked)
-    last = None if span is None else _last_look(plan, ways, span, workspace, say)
+    last = _last_look(plan, ways, spans, workspace, say) if spans else None
     folder = _ship(plan, on_trial.everything, manifest, judged.verdict, workspace, say)
     html, json = report.write(
         report.Report(
@@ -250,10 +252,13 @@ def _manifest(plan: Plan, way: _Way, origin: Provenance) -> Manifest:
     return describe(way.everything, origin, plan.series, service=way.service, length=plan.length, seed=plan.seed)
 
 
-def _held_span(plan: Plan, way: _Way) -> Span | None:
+def _held_spans(plan: Plan, way: _Way) -> tuple[Span, ...]:
+    """Return what is held back, by symbol; nothing where nothing is."""
     if way.held is None:
-        return None
-    return lastlook.span_of(str(plan.series), way.everything.at[way.held.part.test])
+        return ()
+    data, test = way.everything, way.held.part.test
+    held = {one: test[np.isin(test, data.by_symbol[one.symbol])] for one in plan.series}
+    return tuple(lastlook.span_of(str(one), data.at[samples]) for one, samples in held.items() if len(samples))
 
 
 def _tuned(plan: Plan, data: TrainingSet, say: Callable[[str], None]) -> tuple[Trial, ...]:
@@ -263,7 +268,7 @@ def _tuned(plan: Plan, data: TrainingSet, say: Callable[[str], None]) -> tuple[T
     return tune(data, parts[0], settings=plan.settings, trials=plan.trials, seed=plan.seed, done=say)
 
 
-def _judge(plan: Plan, ways: list[_Way], bars: pl.DataFrame, say: Callable[[str], None]) -> _Judged:
+def _judge(plan: Plan, ways: list[_Way], bars: Mapping[str, pl.DataFrame], say: Callable[[str], None]) -> _Judged:
     def walked_over(way: _Way) -> tuple[Walk, Losses]:
         walked = walk(
             way.seen,
@@ -280,23 +285,25 @@ def _judge(plan: Plan, ways: list[_Way], bars: pl.DataFrame, say: Callable[[str]
     (walked, full), *compared = (walked_over(way) for way in ways)
     others = tuple(lost for _, lost in compared)
     trading = trade_walk(data, walked, bars, lag=full.lag, costs=plan.costs)
-    verdict = decide(full, walked.p_up[MODEL], data.up[walked.samples], others, trading)
+    verdict = decide(full, others, trading)
     looked_for = checks(data, walked, full, verdict)
     return _Judged(walked=walked, full=full, others=others, verdict=verdict, checks=looked_for)
 
 
-def _cautionary(plan: Plan, data: TrainingSet, bars: pl.DataFrame, walked: Walk) -> tuple[tutorial.Outcome, ...]:
-    days, closes = tutorial.daily_closes(bars)
+def _cautionary(
+    plan: Plan, data: TrainingSet, bars: Mapping[str, pl.DataFrame], walked: Walk
+) -> tuple[tutorial.Outcome, ...]:
+    days, closes = tutorial.daily_closes(bars[plan.series[0].symbol])  # which is enough of a warning
     some = (days >= data.at[0]) & (days <= data.at[-1])
     return tutorial.follow(days[some], closes[some], first_test=data.at[walked.samples[0]], seed=plan.seed)
 
 
 def _last_look(
-    plan: Plan, ways: list[_Way], span: Span, workspace: Workspace, say: Callable[[str], None]
+    plan: Plan, ways: list[_Way], spans: tuple[Span, ...], workspace: Workspace, say: Callable[[str], None]
 ) -> FinalPeriod:
-    look = lastlook.spend(workspace.models, span, service=plan.service, now=utc_now())
+    look = lastlook.spend(workspace.models, spans, service=plan.service, now=utc_now())
     held = [(way.service, way.everything, way.held) for way in ways if way.held is not None]
-    return lastlook.score(span, look, held, settings=plan.settings, seed=plan.seed, done=say)
+    return lastlook.score(spans, look, held, settings=plan.settings, seed=plan.seed, done=say)
 
 
 def _ship(

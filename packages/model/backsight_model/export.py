@@ -2,7 +2,8 @@
 
 ::
 
-    folder/  manifest.json  rows.npy  index.npy  at.npy  label_at.npy  log_rv.npy  log_return.npy  (windows.npy)
+    folder/  manifest.json  rows.npy  index.npy  symbol.npy  at.npy  label_at.npy  log_rv.npy  log_return.npy
+             (windows.npy)
     folder/  manifest.json  rows.parquet  samples.parquet
 
 Labels of further horizons are beside the main ones, with the number of bars in their name: ``log_rv_168``.
@@ -66,7 +67,7 @@ def write(data: TrainingSet, manifest: Manifest, folder: Path, *, form: Format, 
         if form == "numpy":
             _write_numpy(data, fresh, gathered)
         else:
-            _write_parquet(data, manifest, fresh)
+            _write_parquet(data, fresh)
         document = {
             "manifest": manifest.to_json(),
             "format": form,
@@ -88,7 +89,10 @@ def read_manifest(path: Path) -> Manifest:
         If there is none.
     """
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8"))["manifest"])
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8"))["manifest"])
+        if not isinstance(manifest.series, list):
+            raise TypeError(f"series is {manifest.series!r}, of an earlier version, and no list")
+        return manifest
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{path} holds no manifest of a training set ({error}); name the {DOCUMENT} of `backsight dataset`, "
@@ -101,6 +105,7 @@ def _write_numpy(data: TrainingSet, folder: Path, gathered: bool) -> None:
     arrays = {
         "rows": windows.rows,
         "index": windows.index,
+        "symbol": windows.symbol.astype(np.str_),
         "at": data.at,
         "label_at": data.label_at,
     } | _labels(data)
@@ -125,7 +130,7 @@ def _labels(data: TrainingSet) -> dict[str, FloatArray]:
     return {"log_rv": data.log_rv, "log_return": data.log_return, **further}
 
 
-def _write_parquet(data: TrainingSet, manifest: Manifest, folder: Path) -> None:
+def _write_parquet(data: TrainingSet, folder: Path) -> None:
     windows, gap = data.windows, len(data.windows.row_available_at)
     length = windows.index.shape[1]
 
@@ -142,7 +147,7 @@ def _write_parquet(data: TrainingSet, manifest: Manifest, folder: Path) -> None:
             slots = windows.index[part]
             numbers = pa.array(slots.ravel(), mask=slots.ravel() == gap)
             yield {
-                "symbol": pa.array([manifest.series.split(":")[1]] * len(slots)),
+                "symbol": pa.array(windows.symbol[part], pa.string()),
                 "at": _instants(data.at[part]),
                 "observed_at": _instants(windows.observed_at[part]),
                 "label_at": _instants(data.label_at[part]),

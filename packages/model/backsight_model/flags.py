@@ -9,7 +9,8 @@ from backsight_model.baselines import LAST_BAR, LAST_DAY
 from backsight_model.proof import LEVEL
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import TARGETS, Losses, Verdict, chance
-from backsight_model.walk import MODEL, Walk
+from backsight_model.walk import MODEL, Walk, apart
+from backsight_model.words import listed
 
 YEAR = np.timedelta64(365, "D")
 HONEST_ACCURACY = 0.58
@@ -103,11 +104,8 @@ def _embargo(data: TrainingSet, full: Losses, verdict: Verdict, target: str) -> 
 
 
 def _echo(data: TrainingSet, walked: Walk) -> Check:
-    p_up = walked.p_up[MODEL]
     moves = {"day": LAST_DAY, "bar": LAST_BAR}
-    likeness = {
-        name: correlation(p_up, np.nan_to_num(data.newest(move)[walked.samples])) for name, move in moves.items()
-    }
+    likeness = {name: likeness_to(data, walked, move) for name, move in moves.items()}
     found = max(abs(value) for value in likeness.values()) > ECHO
     return Check(
         name="last move",
@@ -115,6 +113,15 @@ def _echo(data: TrainingSet, walked: Walk) -> Check:
         said=f"P(up) correlates {likeness['day']:+.2f} with the last day's move and {likeness['bar']:+.2f} with the "
         f"last bar's{': the model repeats what was' if found else ''}.",
     )
+
+
+def likeness_to(data: TrainingSet, walked: Walk, move: str) -> float:
+    """Return the correlation of P(up) with a feature: of the symbols, that which lies farthest from 0."""
+    each = (
+        correlation(said.p_up[MODEL], np.nan_to_num(of_symbol.newest(move)[said.samples]))
+        for of_symbol, said in apart(data, walked).values()
+    )
+    return max(each, key=abs)
 
 
 def _sharpe(verdict: Verdict) -> Check:
@@ -125,9 +132,13 @@ def _sharpe(verdict: Verdict) -> Check:
     return Check(
         name=name,
         raised=best.sharpe > RARE_SHARPE,
-        said=f"Net Sharpe ratio of {best.sharpe:.2f} on one asset ({best.rule}): above {RARE_SHARPE:.0f} is rarely "
-        "real.",
+        said=f"Net Sharpe ratio of {best.sharpe:.2f} on {_assets(verdict.trading.symbols)} ({best.rule}): above "
+        f"{RARE_SHARPE:.0f} is rarely real.",
     )
+
+
+def _assets(symbols: tuple[str, ...]) -> str:
+    return "one asset" if len(symbols) == 1 else f"equal shares of {listed(symbols)}"
 
 
 def _signs(verdict: Verdict) -> Check:

@@ -4,6 +4,7 @@ from typing import Any
 
 from backsight_model import distribution
 from backsight_model.evidence import Caption, comparison
+from backsight_model.instants import Instants
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import TARGETS, Losses, Verdict, over_bars
 from backsight_model.walk import MODEL, Walk
@@ -43,12 +44,11 @@ def section(
 
 
 def _held(data: TrainingSet, walked: Walk, losses: Losses) -> dict[str, Any]:
-    intervals = distribution.row(MODEL, walked.quantiles[MODEL], data.log_return[walked.samples], lag=losses.lag)[
-        "intervals"
-    ]
+    instants, came = Instants.of(data.at[walked.samples]), data.log_return[walked.samples]
+    held = distribution.row(MODEL, walked.quantiles[MODEL], came, instants=instants, lag=losses.lag)
     return {
         "bars": data.horizon,
         "accuracy": float(losses.hit[MODEL].mean()),
         "base_rate_accuracy": float(losses.hit["base rate"].mean()),
-        "interval": next(one for one in intervals if one["level"] == 0.8),
+        "interval": next(one for one in held["intervals"] if one["level"] == 0.8),
     }

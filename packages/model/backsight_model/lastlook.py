@@ -16,7 +16,7 @@ from backsight_model.settings import Settings
 from backsight_model.splits import Fold, final_fit
 from backsight_model.training import TrainingSet
 from backsight_model.verdict import Losses, Verdict, decide, losses
-from backsight_model.walk import MODEL, Walk, over
+from backsight_model.walk import Walk, over
 
 LEDGER = "final-periods.jsonl"
 
@@ -65,7 +65,8 @@ class FinalPeriod:
 
     Attributes
     ----------
-    span : Span
+    spans : tuple of Span
+        By symbol.
     look : int
         1 for the first time that these outcomes were scored as a final period.
     samples : int
@@ -73,7 +74,7 @@ class FinalPeriod:
         By the same rule as that of the walk.
     """
 
-    span: Span
+    spans: tuple[Span, ...]
     look: int
     samples: int
     verdict: Verdict
@@ -82,7 +83,17 @@ class FinalPeriod:
     def title(self) -> str:
         """What this is, in words."""
         seen = "scored once" if self.look == 1 else f"{_ordinal(self.look)} look, so that it proves nothing any more"
-        return f"Final period, {self.span.first} to {self.span.last}, {self.samples} samples: {seen}."
+        return f"Final period, {self.first} to {self.last}, {self.samples} samples: {seen}."
+
+    @property
+    def first(self) -> str:
+        """ISO instant of the first sample."""
+        return min((span.first for span in self.spans), key=parse_instant)
+
+    @property
+    def last(self) -> str:
+        """ISO instant of the last sample."""
+        return max((span.last for span in self.spans), key=parse_instant)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -93,7 +104,9 @@ class FinalPeriod:
         """Return plain values."""
         return {
             "title": self.title,
-            **asdict(self.span),
+            "series": [span.series for span in self.spans],
+            "first": self.first,
+            "last": self.last,
             "look": self.look,
             "samples": self.samples,
             "verdict": self.verdict.word,
@@ -133,14 +146,14 @@ def hold_back(
         Where too few samples remain to learn from, or none to score.
     """
     free = np.timedelta64(embargo // timedelta(microseconds=1), "us")
-    known, test = _known(label_at, start - free), np.flatnonzero(at >= start)
+    known, test = _known(at, label_at, start - free), np.flatnonzero(at >= start)
     if min(known, len(test)) == 0:
         raise BadInput(
             f"a final period from {start} on has {known} samples before it and {len(test)} in it; need a longer history"
         )
     learnt = final_fit(at[:known], label_at[:known], embargo=embargo, window=window)
     part = Fold(fit=learnt.fit, valid=learnt.valid, test=test, start=start)
-    return Held(before=_known(label_at, start), part=part)
+    return Held(before=_known(at, label_at, start), part=part)
 
 
 def span_of(series: str, at: TimeArray) -> Span:
@@ -160,7 +173,7 @@ def looks(models: Path, span: Span) -> list[dict[str, Any]]:
     return [entry for entry in entries if span.overlaps(Span(**{name: entry[name] for name in asdict(span)}))]
 
 
-def refuse_again(models: Path, span: Span) -> None:
+def refuse_again(models: Path, spans: tuple[Span, ...]) -> None:
     """Raise where these outcomes were looked at before.
 
     Raises
@@ -168,29 +181,32 @@ def refuse_again(models: Path, span: Span) -> None:
     BadInput
         Says when, and by what.
     """
-    if earlier := looks(models, span):
-        entry = earlier[-1]
-        raise BadInput(
-            f"the final period {span.first} to {span.last} of {span.series} was spent at {entry['spent_at']} on "
-            f"{entry['service']}: a score that was seen cannot be unseen; hold back newer samples, or say --second-look"
-        )
+    for span in spans:
+        if earlier := looks(models, span):
+            entry = earlier[-1]
+            raise BadInput(
+                f"the final period {span.first} to {span.last} of {span.series} was spent at {entry['spent_at']} on "
+                f"{entry['service']}: a score that was seen cannot be unseen; hold back newer samples, or say "
+                "--second-look"
+            )
 
 
-def spend(models: Path, span: Span, *, service: str, now: datetime) -> int:
-    """Write into the ledger that a span is about to be scored, and return which look at it this is, from 1.
+def spend(models: Path, spans: tuple[Span, ...], *, service: str, now: datetime) -> int:
+    """Write into the ledger that spans are about to be scored, a line for each, and return which look this is, from 1.
 
-    It is written before the score is known: a run that breaks off after it may have shown it.
+    It is written before the score is known: a run that breaks off after it may have shown it. Of several spans, the one
+    that was looked at most counts.
     """
-    look = len(looks(models, span)) + 1
-    entry = asdict(span) | {"service": service, "spent_at": now.isoformat(), "look": look}
+    look = max(len(looks(models, span)) for span in spans) + 1
+    entries = [asdict(span) | {"service": service, "spent_at": now.isoformat(), "look": look} for span in spans]
     models.mkdir(parents=True, exist_ok=True)
     with (models / LEDGER).open("a", encoding="utf-8") as ledger:
-        ledger.write(json.dumps(entry) + "\n")
+        ledger.write("".join(json.dumps(entry) + "\n" for entry in entries))
     return look
 
 
 def score(
-    span: Span,
+    spans: tuple[Span, ...],
     look: int,
     ways: list[tuple[str, TrainingSet, Held]],
     *,
@@ -202,7 +218,7 @@ def score(
 
     Parameters
     ----------
-    span, look
+    spans, look
         From `spend`, which comes first.
     ways : list of (str, TrainingSet, Held)
         Service, all its samples, and those held back: the service on trial first, then those it is compared with.
@@ -217,9 +233,8 @@ def score(
         return walked, losses(data, walked, service=service)
 
     (walked, full), *others = [judged(*way) for way in ways]
-    came_up = ways[0][1].up[walked.samples]
-    verdict = decide(full, walked.p_up[MODEL], came_up, [other for _, other in others])
-    return FinalPeriod(span=span, look=look, samples=len(walked.samples), verdict=verdict)
+    verdict = decide(full, [other for _, other in others])
+    return FinalPeriod(spans=spans, look=look, samples=len(walked.samples), verdict=verdict)
 
 
 def _ordinal(number: int) -> str:
@@ -227,7 +242,7 @@ def _ordinal(number: int) -> str:
     return {2: "second", 3: "third"}.get(number, f"{number}th")
 
 
-def _known(label_at: TimeArray, by: np.datetime64) -> int:
-    """Return how many samples, from the first on, had all their labels known by an instant."""
+def _known(at: TimeArray, label_at: TimeArray, by: np.datetime64) -> int:
+    """Return how many samples, from the first on, had all their labels known by an instant; of each instant all."""
     late = np.flatnonzero(label_at > by)
-    return int(late[0]) if len(late) else len(label_at)
+    return int(np.searchsorted(at, at[late[0]])) if len(late) else len(label_at)

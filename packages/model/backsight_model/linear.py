@@ -59,7 +59,7 @@ def penalty(features: float, independent: float) -> float:
     features : float
         F, the number of features; a slow one that is shrunk counts as the square of its weight.
     independent : float
-        n, the number of labels that do not overlap: hours over horizon, not rows.
+        n, the number of labels that do not overlap: hours over horizon, not rows, and not once per symbol.
     """
     return features * (1.0 - EXPLAINED) / (EXPLAINED * independent)
 

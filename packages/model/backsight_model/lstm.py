@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from backsight_features.errors import BadInput
 
-from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray
+from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray, TimeArray
 from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
 from backsight_model.quantiles import LEVELS, MIDDLE, MOVES, STEPS
 from backsight_model.quiet import keras_warnings_hidden, native_messages_hidden
@@ -80,6 +80,7 @@ def train(
     index: IndexArray,
     targets: FloatArray,
     *,
+    at: TimeArray,
     fit: IntArray,
     valid: IntArray,
     line: Line,
@@ -99,6 +100,8 @@ def train(
     targets : ndarray of shape (n, 3 K)
         Of each horizon in turn: residual of log realised variance in units of its training deviation; 1 where the price
         rose; return over the deviation that HAR-X forecast.
+    at : ndarray of shape (n,), datetime64[us]
+        Instant of each sample: how many and every how manyth are learnt from goes by these, whatever shares one.
     fit, valid : ndarray of int
         Sample numbers in time order.
     line : Line
@@ -127,8 +130,8 @@ def train(
     table = tf.constant(rows)
     # A penalty that shrinks would look like a gain.
     watched = "unpenalised" if effort.recurrent_l2 else "loss"
-    learn_from = (fit if effort.newest is None else fit[-effort.newest :])[:: effort.stride]
-    stop_by = batches(table, index, targets, valid[:: effort.stride], batch=1024)
+    learn_from = thinned(fit, at, stride=effort.stride, newest=effort.newest)
+    stop_by = batches(table, index, targets, thinned(valid, at, stride=effort.stride), batch=1024)
     members, epochs = [], []
     for member in range(effort.members):
         keras.utils.set_random_seed(seed + member)
@@ -162,6 +165,19 @@ def load(folder: Path) -> Network:
     """Return the network that `Network.save` wrote; how long it had learnt is not kept."""
     known = {"_loss": _loss}  # of the members, which are not compiled again and name it all the same
     return Network(model=keras.models.load_model(folder / "model.keras", known, compile=False), epochs=())
+
+
+def thinned(samples: IntArray, at: TimeArray, *, stride: int, newest: int | None = None) -> IntArray:
+    """Return the samples of every so manyth instant, of the newest so many instants.
+
+    >>> two_each = np.repeat(np.datetime64("2024-01-01", "us") + np.arange(4), 2)
+    >>> thinned(np.arange(8), two_each, stride=2, newest=3).tolist()
+    [2, 3, 6, 7]
+    """
+    instants, place = np.unique(at[samples], return_inverse=True)
+    place = place - (0 if newest is None else max(0, len(instants) - newest))
+    kept: IntArray = samples[(place >= 0) & (place % stride == 0)]
+    return kept
 
 
 def batches(

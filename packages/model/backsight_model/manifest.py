@@ -11,8 +11,10 @@ class Manifest:
 
     Attributes
     ----------
-    series, service : str
-        The bars that labels come from, and the feature service that windows come from.
+    series : list of str
+        The bars that labels come from, one series per symbol, ordered by symbol.
+    service : str
+        The feature service that windows come from.
     features_sha256 : str
         Of the names of the features, in order.
     length, horizon, seed : int
@@ -36,7 +38,7 @@ class Manifest:
         Bars ahead of the further labels.
     """
 
-    series: str
+    series: list[str]
     service: str
     features_sha256: str
     length: int
@@ -52,6 +54,11 @@ class Manifest:
     samples: int
     sha256: str
     further: list[int] = field(default_factory=list)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Whose outcomes the labels are."""
+        return tuple(name.split(":")[1] for name in self.series)
 
     @property
     def horizons(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from backsight_model import baselines
 from backsight_model.arrays import FloatArray, IntArray
+from backsight_model.instants import Instants
 from backsight_model.training import TrainingSet
 from backsight_model.treatments import DECLARED, Treatments
 from backsight_model.walk import Straight, straight
@@ -45,9 +46,9 @@ def splits(n: int, *, purged: int) -> list[tuple[IntArray, list[IntArray], IntAr
     Parameters
     ----------
     n : int
-        Samples, in time order.
+        Instants, in time order.
     purged : int
-        Samples left out of training on either side of what is held out, and as many again after it: bars of
+        Instants left out of training on either side of what is held out, and as many again after it: bars of
         a label's horizon. A gap in the bars makes it more time, never less.
 
     Returns
@@ -66,18 +67,29 @@ def splits(n: int, *, purged: int) -> list[tuple[IntArray, list[IntArray], IntAr
 
 def walk_all(data: TrainingSet, *, treatments: Treatments = DECLARED) -> Paths | None:
     """Return what straight lines gain on every path; None where the history is too short for any."""
-    made = splits(len(data), purged=data.horizon)
+    instants = Instants.of(data.at)
+    made = splits(len(instants), purged=data.horizon)
     if not made:
         return None
+    # Samples of an instant are neighbours, so that what is cut are never the symbols of one.
+    begins = np.append(np.searchsorted(instants.place, np.arange(len(instants))), len(data))
     count = 1 + max(int(path.max()) for _, _, path in made)
     # Summed losses: with and without the line, of volatility and of direction.
     summed = np.zeros((4, count))
-    for train, groups, path in made:
+    for cut, groups, path in made:
+        train = _samples(begins, cut)
         fitted = straight(data, train, treatments=treatments)
         for held, to in zip(groups, path, strict=True):
-            summed[:, to] += _losses(data, fitted, train, held)
+            summed[:, to] += _losses(data, fitted, train, _samples(begins, held))
     volatility, harx, direction, base = summed
     return Paths(volatility=1.0 - volatility / harx, direction=1.0 - direction / base, fits=len(made))
+
+
+def _samples(begins: IntArray, instants: IntArray) -> IntArray:
+    """Return the numbers of the samples of some instants, given where each instant begins."""
+    lengths = begins[instants + 1] - begins[instants]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.asarray(np.repeat(begins[instants], lengths) + within, dtype=np.int64)
 
 
 def _losses(data: TrainingSet, fitted: Straight, train: IntArray, held: IntArray) -> FloatArray:

@@ -17,7 +17,7 @@ BEGIN, END = "<!-- promotion -->", "<!-- /promotion -->"
 
 
 def promote(workspace: Workspace, folder: Path, *, reason: str | None, now: datetime) -> tuple[Bundle, Path | None]:
-    """Make a bundle the one that forecasts its symbol; return it, and its report where an override was noted there.
+    """Make a bundle the one that forecasts its symbols; return it, and its report where an override was noted there.
 
     Parameters
     ----------

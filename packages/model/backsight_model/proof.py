@@ -6,7 +6,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from backsight_model.arrays import BoolArray, FloatArray
+from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
+from backsight_model.instants import Instants
 
 NORMAL = NormalDist()
 LEVEL = 0.05
@@ -192,17 +193,45 @@ def pesaran_timmermann(forecast_up: BoolArray, came_up: BoolArray, *, lag: int) 
     lag : int
         Lags counted, in rows; at least 4 times the label's horizon.
     """
-    hits = (forecast_up == came_up).astype(np.float64)
-    n = len(hits)
-    error = float(np.sqrt(long_run_variance(hits, lag=lag) / n)) * widening(lag, n)
+    n = len(forecast_up)
+    alone = np.zeros(n, dtype=np.int64)
+    return pesaran_timmermann_of_several(
+        forecast_up, came_up, at=np.arange(n).astype("datetime64[us]"), which=alone, lag=lag
+    )
+
+
+def pesaran_timmermann_of_several(
+    forecast_up: BoolArray, came_up: BoolArray, *, at: TimeArray, which: IntArray, lag: int
+) -> Directional:
+    """Return the same test for forecasts of several symbols, which rise and fall together.
+
+    Signs are held against how often each symbol's own were forecast and came, so that nothing is given for betting on
+    the symbol that rises more often; one slope for all. What enters its error is summed over the symbols of an instant
+    before Newey and West look at it (Driscoll and Kraay 1998): symbols that move as one count as one.
+
+    Parameters
+    ----------
+    forecast_up, came_up : ndarray of shape (n,)
+    at : ndarray of shape (n,), datetime64[us]
+        Instant of each.
+    which : ndarray of shape (n,)
+        Number of the symbol of each, from 0.
+    lag : int
+        Lags counted, in instants; at least 4 times the label's horizon.
+    """
+    instants = Instants.of(at)
+    n, k = len(which), len(instants)
+    hits = instants.averaged(forecast_up == came_up)
+    error = float(np.sqrt(long_run_variance(hits, lag=lag) / k)) * widening(lag, k)
     detectable = (NORMAL.inv_cdf(1 - LEVEL) + NORMAL.inv_cdf(POWER)) * error
-    x = forecast_up - forecast_up.mean()
-    y = came_up - came_up.mean()
+    count = np.bincount(which)
+    x, y = (sign - (np.bincount(which, weights=sign) / count)[which] for sign in (forecast_up, came_up))
     spread = float(x @ x) / n
     statistic = 0.0
     if spread > 0:
         slope = float(x @ y) / n / spread
-        score_error = float(np.sqrt(long_run_variance(x * (y - slope * x), lag=lag) / n)) * widening(lag, n)
+        score = instants.summed(x * (y - slope * x)) * (k / n)
+        score_error = float(np.sqrt(long_run_variance(score, lag=lag) / k)) * widening(lag, k)
         if score_error > 0:
             statistic = slope * spread / score_error
         elif slope > 0:

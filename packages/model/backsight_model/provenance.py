@@ -1,5 +1,6 @@
 """Where feature tables came from: the record that their build left in its commit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from backsight_features.lake import Lake
 from backsight_features.schemas import FACTS
 from backsight_features.snapshot import Snapshot
 from deltalake import DeltaTable
+
+from backsight_model.words import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,8 @@ class Provenance:
     feature_versions: dict[str, int]
 
 
-def provenance(features: Path | str, lake: Lake, series: BarSeries) -> Provenance:
-    """Return what the feature tables of a series' timeframe were built from.
+def provenance(features: Path | str, lake: Lake, series: Sequence[BarSeries]) -> Provenance:
+    """Return what the feature tables of some series' timeframe were built from.
 
     Parameters
     ----------
@@ -47,24 +50,28 @@ def provenance(features: Path | str, lake: Lake, series: BarSeries) -> Provenanc
         Folder or URL of the feature tables.
     lake : Lake
         Where the facts are.
-    series : BarSeries
-        The bars that labels are to be made of.
+    series : sequence of BarSeries
+        The bars that labels are to be made of, of one timeframe.
 
     Raises
     ------
     BadInput
         Where no features were built, or from other bars than these, or the tables were not built together.
     """
-    names = [f"{kind}_{series.timeframe}" for kind in KINDS]
+    build = f"run `backsight build {' '.join(f'--bars {one}' for one in series)}`"
+    names = [f"{kind}_{series[0].timeframe}" for kind in KINDS]
     opened = {name: table for name in names if (table := delta.open(delta.join(features, name)))}
     if len(opened) < len(names):
-        raise BadInput(f"no features of {series.timeframe} bars are built; run `backsight build --bars {series}`")
-    first, *others = (_record(table, series) for table in opened.values())
+        raise BadInput(f"no features of {series[0].timeframe} bars are built; {build}")
+    by_series = {str(one): [_record(table, one) for table in opened.values()] for one in series}
+    for name, of_tables in by_series.items():
+        if any(other != of_tables[0] for other in of_tables):
+            raise BadInput(
+                f"a build of {name} was broken off: {', '.join(names)} come from different states of the lake; {build}"
+            )
+    first, *others = (of_tables[0] for of_tables in by_series.values())
     if any(other != first for other in others):
-        raise BadInput(
-            f"a build of {series} was broken off: {', '.join(names)} come from different states of the lake; "
-            f"run `backsight build --bars {series}`"
-        )
+        raise BadInput(f"features of {listed(list(by_series))} come from different states of the lake; {build}")
     facts = Snapshot(lake=lake, versions=first.lake, ingested_until=first.ingested_until)
     return Provenance(
         facts=facts,

@@ -39,7 +39,7 @@ def from_facts(manifest: Manifest, lake: Lake, repo: Path) -> TrainingSet:
     scorer = Scorer.parse(manifest.scorer) if manifest.scorer else None
     with tempfile.TemporaryDirectory(prefix="backsight-rebuild-") as scratch:
         workspace = Workspace(root=Path(scratch))
-        build(facts, workspace.features, [BarSeries.parse(manifest.series)], scorer=scorer)
+        build(facts, workspace.features, [BarSeries.parse(name) for name in manifest.series], scorer=scorer)
         store = Store(repo, workspace)
         store.apply()
         return rebuild(manifest, store, facts)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backsight_model import distribution, evidence, horizons, performance, plots
+from backsight_model import distribution, evidence, horizons, performance, plots, symbols
 from backsight_model.flags import Check
 from backsight_model.lastlook import FinalPeriod
 from backsight_model.manifest import Manifest
@@ -16,8 +16,8 @@ from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet
 from backsight_model.tuning import Trial
 from backsight_model.tutorial import Outcome
-from backsight_model.verdict import UNITS, Losses, Verdict, chance
-from backsight_model.walk import MODEL, REFERENCES, Walk
+from backsight_model.verdict import UNITS, Losses, Verdict, chance, references_of
+from backsight_model.walk import MODEL, REFERENCES, Walk, apart
 from backsight_model.words import listed
 
 
@@ -87,14 +87,15 @@ def summary(report: Report) -> dict[str, Any]:
     """Return all numbers and sentences of a report as plain values."""
     manifest, data, walked, verdict = report.manifest, report.data, report.walked, report.verdict
     full, caption = report.full, report.caption
+    by_symbol = symbols.section(data, walked, service=full.service, caption=caption)
     return {
-        "title": f"{manifest.series}, {listed([str(bars) for bars in manifest.horizons])} bars ahead, "
+        "title": f"{listed(manifest.series)}, {listed([str(bars) for bars in manifest.horizons])} bars ahead, "
         f"service {manifest.service}",
         "scorer": manifest.scorer,
         "verdict": verdict.word,
         "proven": verdict.proven,
         "sentences": list(verdict.sentences),
-        "notes": [*verdict.notes, *walked.notes],
+        "notes": [*verdict.notes, *symbols.notes(by_symbol), *walked.notes],
         "claims": [
             {
                 "name": claim.name,
@@ -111,7 +112,8 @@ def summary(report: Report) -> dict[str, Any]:
         "final_period": None if report.final is None else report.final.to_json(),
         "trials": [trial.to_json() for trial in report.tried],
         "horizons": horizons.section(data, walked, full, verdict, caption=caption),
-        "needs": {target: list(names) for target, names in REFERENCES.items()},
+        "symbols": by_symbol,
+        "needs": {target: list(references_of(full, target)) for target in REFERENCES},
         "comparisons": evidence.comparisons(full, verdict.comparisons, horizon=data.horizon, caption=caption),
         "confidence_sets": evidence.confidence_sets(full, horizon=data.horizon, caption=caption),
         "ablation": _ablation(report),
@@ -131,7 +133,7 @@ def summary(report: Report) -> dict[str, Any]:
         ),
         "echo": evidence.echo(data, walked, caption=caption),
         "cautionary": {
-            "caption": report.caption("The usual tutorial on daily closes of the same bars, a day ahead"),
+            "caption": report.caption(f"The usual tutorial on daily closes of {_first(data)}, a day ahead"),
             "rows": [outcome.to_json() for outcome in report.cautionary],
         },
         "tables": [
@@ -146,6 +148,12 @@ def summary(report: Report) -> dict[str, Any]:
         "epochs": [list(epochs) for epochs in walked.epochs],
         "manifest": manifest.to_json(),
     }
+
+
+def _first(data: TrainingSet) -> str:
+    """Return what the tutorial is followed on, and the plot of volatility of: one series, the first of several."""
+    symbol, *others = data.by_symbol
+    return symbol if others else "the same bars"
 
 
 def _table(report: Report, title: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +189,12 @@ def _trading(report: Report) -> dict[str, Any] | None:
     trading = report.verdict.trading
     if trading is None:
         return None
-    return {"caption": report.caption("Trading the forecasts of the model, net of costs")} | trading.to_json()
+    shared = "" if len(trading.symbols) == 1 else f", equal shares of {listed(trading.symbols)}"
+    return {
+        "caption": report.caption(f"Trading the forecasts of the model{shared}, net of costs"),
+        "shifted_caption": report.caption("The same positions at other times, net a year"),
+        **trading.to_json(),
+    }
 
 
 def _coverage(report: Report) -> dict[str, Any]:
@@ -212,9 +225,10 @@ def _finite(value: float) -> float | None:
 def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Return caption and image of each figure, by name."""
     data, walked = report.data, report.walked
-    at = data.at[walked.samples]
-    yearly = 100 * np.sqrt(365 * 24 / data.horizon)
-    lines = {"realised": data.log_rv[walked.samples], "HAR-X": walked.log_rv["HAR-X"], MODEL: walked.log_rv[MODEL]}
+    at, yearly = report.full.at, 100 * np.sqrt(365 * 24 / data.horizon)
+    (symbol, (one, said)), *others = apart(data, walked).items()
+    lines = {"realised": one.log_rv[said.samples], "HAR-X": said.log_rv["HAR-X"], MODEL: said.log_rv[MODEL]}
+    whose = f" of {symbol}" if others else ""
     summed = {
         target: np.cumsum(report.full.of(target)[against] - report.full.of(target)[MODEL])
         for target, (against, *_) in REFERENCES.items()
@@ -223,9 +237,11 @@ def _figures(report: Report, document: dict[str, Any]) -> dict[str, dict[str, st
     held = {row["forecaster"]: [one["share"] for one in row["below"]] for row in returns["rows"]}
     images = {
         "volatility": (
-            report.caption("Volatility over the next bars, percent a year: forecast and realised"),
+            report.caption(f"Volatility{whose} over the next bars, percent a year: forecast and realised"),
             plots.over_time(
-                at, {name: yearly * np.exp(0.5 * values) for name, values in lines.items()}, label="% a year"
+                one.at[said.samples],
+                {name: yearly * np.exp(0.5 * values) for name, values in lines.items()},
+                label="% a year",
             ),
         ),
         "reliability": (document["calibration"]["caption"], plots.reliability(document["calibration"])),

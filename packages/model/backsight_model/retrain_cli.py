@@ -19,7 +19,13 @@ _TENTHS = 10
 
 @click.command()
 @REPO
-@click.option("--bars", required=True, metavar="VENUE:SYMBOL:TIMEFRAME", help="Whose outcomes are forecast.")
+@click.option(
+    "--bars",
+    multiple=True,
+    required=True,
+    metavar="VENUE:SYMBOL:TIMEFRAME",
+    help="Whose outcomes are forecast; of a model of several, one will do. Repeatable with --simulate.",
+)
 @click.option(
     "--policy",
     "policies",
@@ -50,7 +56,7 @@ _TENTHS = 10
 def retrain(
     context: click.Context,
     repo: Path,
-    bars: str,
+    bars: tuple[str, ...],
     policies: tuple[str, ...],
     override: str | None,
     simulate: bool,
@@ -106,7 +112,7 @@ def retrain(
     from backsight_model.policies import Policy
     from backsight_model.retraining import retrain as retrain_in
 
-    policy, series = Policy.parse(policies[0]), BarSeries.parse(bars)
+    policy, series = Policy.parse(policies[0]), [BarSeries.parse(one) for one in bars]
     with progress(steps=1) as say:
         outcome = retrain_in(
             series, policy, Store(repo, workspace), workspace, override=override, now=utc_now(), say=say
@@ -126,7 +132,7 @@ def _refuse_idle(context: click.Context) -> None:
 def _simulate(
     workspace: Workspace,
     repo: Path,
-    bars: str,
+    bars: tuple[str, ...],
     policies: tuple[str, ...],
     *,
     service: str,
@@ -151,12 +157,12 @@ def _simulate(
     from backsight_model.settings import Settings, read
     from backsight_model.simulation import simulate
     from backsight_model.target import bars_ahead
-    from backsight_model.training import collect, describe
+    from backsight_model.training import collect, describe, together
     from backsight_model.treatments import refuse_idle
 
     settings = Settings() if settings_file is None else read(settings_file)
     rules = [Policy.parse(policy) for policy in policies]
-    series, ahead = BarSeries.parse(bars), timeframe(horizon)
+    series, ahead = together([BarSeries.parse(one) for one in bars]), timeframe(horizon)
     with progress(steps=_TENTHS * (len(rules) + 1)) as say:
         origin = provenance(workspace.features, Lake(workspace.lake), series)
         data = collect(
@@ -165,7 +171,7 @@ def _simulate(
             series,
             service=service,
             length=length,
-            horizon=bars_ahead(ahead, timeframe(series.timeframe)),
+            horizon=bars_ahead(ahead, timeframe(series[0].timeframe)),
             first_at=parse_instant(since) if since else None,
             last_at=parse_instant(until) if until else None,
         )

@@ -1,8 +1,8 @@
 """A look at a model in use, as cron has it: is it due, is a challenger as good, and which of them forecasts then."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 from backsight_model import bundle, challenge
 from backsight_model.arrays import FloatArray, IntArray
 from backsight_model.bundle import Bundle, Override
-from backsight_model.challenge import STRETCH
 from backsight_model.drift import Drift, look
+from backsight_model.instants import Instants
 from backsight_model.lineage import Inherited, Refit
 from backsight_model.manifest import features_digest
 from backsight_model.policies import Decision, Policy
@@ -29,6 +29,7 @@ from backsight_model.provenance import Provenance, provenance
 from backsight_model.splits import Fold
 from backsight_model.training import TrainingSet, collect, describe
 from backsight_model.walk import Fitted, Start, learn
+from backsight_model.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Outcome:
 
     Attributes
     ----------
-    series : str
+    series : tuple of str
     policy : str
     due : bool
         Whether a challenger was trained, or one that an earlier run had trained was brought to its end.
@@ -60,7 +61,7 @@ class Outcome:
         Its record.
     """
 
-    series: str
+    series: tuple[str, ...]
     policy: str
     due: bool
     why: str
@@ -78,7 +79,7 @@ class Outcome:
     def line(self) -> str:
         """What was done, and why, in one line."""
         if not self.due:
-            return f"not due: {self.series}, policy {self.policy}: {self.why}; {self.champion} stays in use"
+            return f"not due: {listed(self.series)}, policy {self.policy}: {self.why}; {self.champion} stays in use"
         if self.promoted:
             return f"promoted: {self.challenger} in the place of {self.champion} ({self.why})"
         return f"kept: {self.champion}; {self.challenger} is not used ({self.why})"
@@ -86,7 +87,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "series": self.series,
+            "series": list(self.series),
             "policy": self.policy,
             "due": self.due,
             "why": self.why,
@@ -104,10 +105,13 @@ class _Case:
 
     champion: Bundle
     models: Path
-    series: BarSeries
     policy: Policy
     override: Override | None
     now: datetime
+
+    @property
+    def series(self) -> tuple[BarSeries, ...]:
+        return tuple(BarSeries.parse(name) for name in self.champion.manifest.series)
 
     @property
     def embargo(self) -> timedelta:
@@ -117,7 +121,7 @@ class _Case:
         self, why: str, drift: Drift | None, challenger: str | None = None, refit: Refit | None = None
     ) -> Outcome:
         return Outcome(
-            series=str(self.series),
+            series=tuple(self.champion.manifest.series),
             policy=self.policy.name,
             due=refit is not None,
             why=why,
@@ -140,7 +144,7 @@ class _Tape:
 
 
 def retrain(
-    series: BarSeries,
+    series: Sequence[BarSeries],
     policy: Policy,
     store: "Store",
     workspace: Workspace,
@@ -155,8 +159,8 @@ def retrain(
 
     Parameters
     ----------
-    series : BarSeries
-        Whose outcomes the model forecasts.
+    series : sequence of BarSeries
+        Whose outcomes the model forecasts; of one that forecasts several it is enough to name one.
     policy : Policy
     store : Store
         Serves the windows.
@@ -174,15 +178,20 @@ def retrain(
     Missing
         Where no model is in use.
     BadInput
-        Where the model in use is one of other bars or features, or has no proven skill and there is no override.
+        Where the model in use is one of other bars or features, or not in use for all that it forecasts, or has no
+        proven skill and there is no override.
     Busy
         Where another run is about the same symbol.
     """
     models = workspace.models
-    with _alone(models, series.symbol):
-        champion = bundle.current(models, series.symbol)
+    symbols = bundle.current(models, series[0].symbol).symbols
+    with _alone(models, symbols):
+        champion = bundle.current(models, series[0].symbol)
+        if champion.symbols != symbols:
+            raise Busy(f"another model was promoted for {series[0].symbol} this moment; try again")
         permission = _permission(champion, series, override, now)
-        case = _Case(champion=champion, models=models, series=series, policy=policy, override=permission, now=now)
+        _refuse_split(champion, bundle.pointers(models))
+        case = _Case(champion=champion, models=models, policy=policy, override=permission, now=now)
         if (cut_off := _cut_off(case)) is not None:
             return _close(case, *cut_off, "its run had been cut off")
         tape = _tape(case, store, workspace)
@@ -200,19 +209,23 @@ def history(models: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _alone(models: Path, symbol: str) -> Iterator[None]:
+def _alone(models: Path, symbols: Sequence[str]) -> Iterator[None]:
     models.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(models / f".retrain-{symbol.replace('/', '-')}.lock", timeout=0):
-            yield
-    except Timeout:
-        raise Busy(f"another run of `backsight retrain` for {symbol} is going on; try again later") from None
+    with ExitStack() as held:
+        for symbol in symbols:
+            try:
+                held.enter_context(FileLock(models / f".retrain-{symbol.replace('/', '-')}.lock", timeout=0))
+            except Timeout:
+                raise Busy(f"another run of `backsight retrain` for {symbol} is going on; try again later") from None
+        yield
 
 
-def _permission(champion: Bundle, series: BarSeries, override: str | None, now: datetime) -> Override | None:
+def _permission(champion: Bundle, series: Sequence[BarSeries], override: str | None, now: datetime) -> Override | None:
     """Return why a refit may be used without skill, None where it needs no reason; before anything dear is done."""
-    if champion.manifest.series != str(series):
-        raise BadInput(f"{champion.name} forecasts {champion.manifest.series}, not {series}; name that, or train")
+    for one in series:
+        if str(one) not in champion.manifest.series:
+            known = listed(champion.manifest.series)
+            raise BadInput(f"{champion.name} forecasts {known}, not {one}; name that, or train")
     if any(champion.proven.values()):
         return None
     if override is None:
@@ -224,6 +237,17 @@ def _permission(champion: Bundle, series: BarSeries, override: str | None, now: 
     if not on_one_line:
         raise BadInput("the reason of an override is blank; say why a model without proven skill is to be used")
     return Override(reason=on_one_line, at=now.isoformat(timespec="seconds"))
+
+
+def _refuse_split(champion: Bundle, in_use: dict[str, Any]) -> None:
+    """Raise where a symbol of the champion is forecast by another by now: a refit would take it from that one."""
+    for symbol in champion.symbols:
+        name = in_use.get(symbol, {"bundle": "nothing"})["bundle"]
+        if name != champion.name:
+            raise BadInput(
+                f"{champion.name} forecasts {listed(champion.symbols)}, and {symbol} is forecast by {name}; promote "
+                f"{champion.name} again, or train"
+            )
 
 
 def _cut_off(case: _Case) -> tuple[str, Refit] | None:
@@ -283,10 +307,10 @@ def _decide(case: _Case, tape: _Tape) -> Decision:
     data, new, champion = tape.data, tape.new, case.champion
     made = [*bundle.refits(case.models, champion.name).values(), *([champion.refit] if champion.refit else [])]
     trained = [_stamp(refit.at) for refit in made]
-    fresh = int((data.label_at[new] > max(trained)).sum()) if trained else len(new)
+    after = new[data.label_at[new] > max(trained)] if trained else new
     return case.policy.decide(
-        len(new),
-        since_last=fresh,
+        len(Instants.of(data.at[new])),
+        since_last=len(Instants.of(data.at[after])),
         horizon=data.horizon,
         look=partial(
             look,
@@ -297,7 +321,8 @@ def _decide(case: _Case, tape: _Tape) -> Decision:
             train=tape.learnt.train,
             tail=tape.learnt.valid,
             since=new,
-            horizon=data.horizon,
+            # So many samples in a row are a horizon: symbols of one instant are neighbours.
+            horizon=data.horizon * len(data.by_symbol),
         ),
     )
 
@@ -305,7 +330,7 @@ def _decide(case: _Case, tape: _Tape) -> Decision:
 def _challenge(case: _Case, decision: Decision, tape: _Tape) -> tuple[str, Refit]:
     """Train a challenger, compare it with the champion, and write both down in its bundle."""
     champion, data, before = case.champion, tape.data, case.champion.refit
-    stretch = tape.new[-STRETCH:]
+    stretch = challenge.newest(data, tape.new)
     until = data.at[stretch[0]]
     part = challenge.learnable(data.at, data.label_at, until, embargo=case.embargo, window=champion.window)
     number = 1 if before is None else before.number + 1
@@ -330,7 +355,8 @@ def _challenge(case: _Case, decision: Decision, tape: _Tape) -> tuple[str, Refit
         proven_by=champion.name if before is None else before.proven_by,
         proven_until=champion.manifest.last_at if before is None else before.proven_until,
     )
-    return _written(case, tape, fitted, refit, samples=int(part.train[-1]) + 1), refit
+    samples = int(np.searchsorted(data.at, data.at[part.train[-1]], side="right"))
+    return _written(case, tape, fitted, refit, samples=samples), refit
 
 
 def _start(case: _Case) -> Start:

@@ -1,13 +1,15 @@
 """The forecasters that the model is shown beside: each learns from a fold's training part and forecasts its test."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from backsight_model import baselines, volatility
-from backsight_model.arrays import FloatArray
+from backsight_model.arrays import BoolArray, FloatArray
 from backsight_model.baselines import HAR_TERMS
 from backsight_model.boosted import boost
+from backsight_model.instants import Instants
 from backsight_model.splits import Fold
 from backsight_model.training import TrainingSet
 from backsight_model.volatility import Returns
@@ -21,7 +23,7 @@ class Forecasts:
     ----------
     log_rv : dict of str to ndarray of shape (m,)
         Log realised variance, by forecaster.
-    below_mean : dict of str to float
+    below_mean : dict of str to ndarray of shape (m,)
         By how much each of them lies below the log of the mean variance.
     p_up : dict of str to ndarray of shape (m,)
         Probability of a rise, by forecaster.
@@ -32,31 +34,66 @@ class Forecasts:
     """
 
     log_rv: dict[str, FloatArray]
-    below_mean: dict[str, float]
+    below_mean: dict[str, FloatArray]
     p_up: dict[str, FloatArray]
     quantiles: dict[str, FloatArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def of_volatility(data: TrainingSet, part: Fold, *, returns: Returns, harx: FloatArray, seed: int) -> Forecasts:
+def of_volatility(
+    data: TrainingSet, part: Fold, *, returns: Mapping[str, Returns], harx: FloatArray, seed: int
+) -> Forecasts:
     """Return the forecasts of persistence, EWMA, GARCH, HAR in levels and LightGBM.
 
-    EWMA, GARCH and HAR forecast the mean of the variance; the log of it lies above the log that is to be
-    expected, in training by so much on average, and is brought down by that. What they say of the variance
-    itself stays as it was.
+    All but LightGBM look at one symbol each. EWMA, GARCH and HAR forecast the mean of the variance; the log of it lies
+    above the log that is to be expected, in training by so much on average, and is brought down by that. What they say
+    of the variance itself stays as it was.
 
     Parameters
     ----------
     data : TrainingSet
-        n samples of one symbol.
+        n samples.
     part : Fold
-    returns : Returns
-        `volatility.bar_returns` of the windows.
+        Each symbol of its test has training samples.
+    returns : dict of str to Returns
+        `volatility.bar_returns` of the windows of each symbol.
     harx : ndarray of shape (n,)
         HAR-X's forecast of log realised variance at every sample: LightGBM learns what it leaves.
     seed : int
         Of LightGBM.
     """
+    alone = {}
+    for symbol, which in data.by_symbol.items():
+        if np.isin(part.test, which).any():
+            of_symbol = _of_returns(data.some(which), part.within(which), returns[symbol])
+            alone[symbol] = (np.isin(part.test, which), of_symbol)
+    log_rv, below_mean = (
+        _together(len(part.test), [(mine, getattr(said, what)) for mine, said in alone.values()])
+        for what in ("log_rv", "below_mean")
+    )
+    added = boost(
+        data.windows.rows[data.windows.index[:, -1]],
+        data.log_rv,
+        fit=part.fit,
+        valid=part.valid,
+        objective="regression",
+        start=harx,
+        overlap=data.horizon * Instants.of(data.at[part.fit]).shared,
+        seed=seed,
+    )
+    forecast = harx + added
+    log_rv["LightGBM"] = forecast[part.test]
+    below_mean["LightGBM"] = np.full(len(part.test), 0.5 * float((data.log_rv - forecast)[part.valid].var()))
+    notes = tuple(
+        note if len(data.by_symbol) == 1 else f"{symbol}, {note}"
+        for symbol, (_, said) in alone.items()
+        for note in said.notes
+    )
+    return Forecasts(log_rv=log_rv, below_mean=below_mean, p_up={}, notes=notes)
+
+
+def _of_returns(data: TrainingSet, part: Fold, returns: Returns) -> Forecasts:
+    """Return what is forecast from the returns of one symbol, whose only samples `data` holds."""
     place = returns.place(data.windows.observed_at)
     learnt = slice(int(place[part.train].min()), int(place[part.train].max()) + 1)
     garch = volatility.fit_garch(replace(returns, closes=returns.closes[learnt], values=returns.values[learnt]))
@@ -66,28 +103,26 @@ def of_volatility(data: TrainingSet, part: Fold, *, returns: Returns, harx: Floa
         "GARCH": garch.ahead(returns, horizon=data.horizon)[place],
         "HAR": volatility.har_levels(past, np.exp(data.log_rv), train=part.train),
     }
+    count = len(part.test)
     log_rv = {"persistence": data.last_log_rv[part.test]}
-    below_mean = {"persistence": 0.0}
+    below_mean = {"persistence": np.zeros(count)}
     for name, mean in means.items():
         # Right after the first bars EWMA may have seen no price move.
         usable = part.train[mean[part.train] > 0]
-        below_mean[name] = float((np.log(mean[usable]) - data.log_rv[usable]).mean())
-        log_rv[name] = np.log(mean[part.test]) - below_mean[name]
-    added = boost(
-        data.windows.rows[data.windows.index[:, -1]],
-        data.log_rv,
-        fit=part.fit,
-        valid=part.valid,
-        objective="regression",
-        start=harx,
-        horizon=data.horizon,
-        seed=seed,
-    )
-    forecast = harx + added
-    log_rv["LightGBM"] = forecast[part.test]
-    below_mean["LightGBM"] = 0.5 * float((data.log_rv - forecast)[part.valid].var())
+        below = float((np.log(mean[usable]) - data.log_rv[usable]).mean())
+        below_mean[name] = np.full(count, below)
+        log_rv[name] = np.log(mean[part.test]) - below
     notes = () if garch.converged else ("GARCH: the optimiser stopped before it had arrived.",)
     return Forecasts(log_rv=log_rv, below_mean=below_mean, p_up={}, notes=notes)
+
+
+def _together(count: int, parts: list[tuple[BoolArray, dict[str, FloatArray]]]) -> dict[str, FloatArray]:
+    """Return by name, shape (count,), what was said of the samples of each symbol."""
+    whole = {name: np.empty(count) for name in parts[0][1]}
+    for mine, said in parts:
+        for name, values in said.items():
+            whole[name][mine] = values
+    return whole
 
 
 def of_direction(data: TrainingSet, part: Fold, *, seed: int) -> Forecasts:
@@ -103,7 +138,7 @@ def of_direction(data: TrainingSet, part: Fold, *, seed: int) -> Forecasts:
         valid=part.valid,
         objective="binary",
         start=start,
-        horizon=data.horizon,
+        overlap=data.horizon * Instants.of(data.at[part.fit]).shared,
         seed=seed,
     )
     p_up = {

@@ -41,10 +41,10 @@ class Settings:
     batch, epochs, patience : int
         Samples per step, epochs at most, and epochs without gain on the validation tail before stopping.
     stride : int
-        Every how manyth sample is trained on. Labels of 24 bars overlap, so that neighbours teach nearly the
+        Every how manyth instant is trained on. Labels of 24 bars overlap, so that neighbours teach nearly the
         same; evaluation skips none.
     newest : int or None
-        How many of the newest samples are trained on; all unless given.
+        Of how many of the newest instants samples are trained on; all unless given.
     treatments : tuple of (str, Treatment)
         How each feature is brought to scale, by patterns of names; see `treatments`.
 

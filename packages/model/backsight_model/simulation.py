@@ -11,8 +11,8 @@ from backsight_features.errors import BadInput
 
 from backsight_model import challenge
 from backsight_model.arrays import Float32Array, FloatArray, IntArray, TimeArray
-from backsight_model.challenge import STRETCH
 from backsight_model.drift import look
+from backsight_model.instants import Instants
 from backsight_model.policies import Policy
 from backsight_model.proof import LEVEL, Comparison, compare, holm
 from backsight_model.settings import Settings
@@ -53,7 +53,7 @@ class Life:
     ----------
     policy : Policy
     lost : dict of str to ndarray of shape (m,)
-        Loss by target at each instant of the tape.
+        Loss by target at each instant of the tape; the mean over its symbols.
     refits : tuple of Refit
     """
 
@@ -210,16 +210,17 @@ def simulate(
     blocks = [
         (edge, span) for edge, span in zip(edges, np.split(np.arange(len(data)), places)[1:], strict=True) if len(span)
     ]
-    if len(data) - places[0] < LAGS_PER_HORIZON * data.horizon:
+    tape = Instants.of(data.at[places[0] :])
+    if len(tape) < LAGS_PER_HORIZON * data.horizon:
         raise BadInput(
-            f"{len(data) - places[0]} samples after the first {first:.0%} of the time are too few for a tape; "
+            f"{len(tape)} instants after the first {first:.0%} of the time are too few for a tape; "
             f"{LAGS_PER_HORIZON * data.horizon} are needed"
         )
     fits = _Fits(data=data, settings=settings, embargo=embargo, window=window, seed=seed)
     newest = data.windows.rows[data.windows.index[:, -1]]
     others = tuple(dict.fromkeys(policy for policy in policies if policy != NEVER))
     lives = tuple(_live(policy, blocks, fits, newest, done) for policy in (NEVER, *others))
-    return _compared(data.at[places[0] :], lives, lag=LAGS_PER_HORIZON * data.horizon)
+    return _compared(tape.at, lives, lag=LAGS_PER_HORIZON * data.horizon)
 
 
 def _live(
@@ -236,10 +237,10 @@ def _live(
     trained: np.datetime64 | None = None
     for number, (now, samples) in enumerate(blocks):
         new = challenge.unlearnt(data, champion.part, now)
-        fresh = len(new) if trained is None else int((data.label_at[new] > trained).sum())
+        after = new if trained is None else new[data.label_at[new] > trained]
         decision = policy.decide(
-            len(new),
-            since_last=fresh,
+            len(Instants.of(data.at[new])),
+            since_last=len(Instants.of(data.at[after])),
             horizon=data.horizon,
             look=partial(
                 look,
@@ -250,11 +251,12 @@ def _live(
                 train=champion.part.train,
                 tail=champion.part.valid,
                 since=new,
-                horizon=data.horizon,
+                # So many samples in a row are a horizon: symbols of one instant are neighbours.
+                horizon=data.horizon * len(data.by_symbol),
             ),
         )
         if decision.due:
-            stretch = new[-STRETCH:]
+            stretch = challenge.newest(data, new)
             challenger = fits.fit(number, data.at[stretch[0]], champion if policy.warm else None)
             seen = challenge.compare(data, stretch, champion.lost, challenger.lost)
             refits.append(Refit(at=now, why=decision.why, comparison=seen, seconds=challenger.seconds))
@@ -262,7 +264,8 @@ def _live(
         parts.append({target: values[samples] for target, values in champion.lost.items()})
         if (number + 1) * 10 // len(blocks) > number * 10 // len(blocks):
             done(f"{policy.name}: {now.astype('datetime64[D]')}, {len(refits)} challengers")
-    lost = {target: np.concatenate([part[target] for part in parts]) for target in parts[0]}
+    instants = Instants.of(np.concatenate([data.at[samples] for _, samples in blocks]))
+    lost = {target: instants.averaged(np.concatenate([part[target] for part in parts])) for target in parts[0]}
     return Life(policy=policy, lost=lost, refits=tuple(refits))
 
 

@@ -14,6 +14,7 @@ from backsight_model.manifest import Manifest
 from backsight_model.settings import Settings
 from backsight_model.simulation import Life, Simulation
 from backsight_model.verdict import chance
+from backsight_model.words import listed
 
 
 def write(found: Simulation, manifest: Manifest, settings: Settings, folder: Path) -> tuple[Path, Path]:
@@ -34,7 +35,7 @@ def write(found: Simulation, manifest: Manifest, settings: Settings, folder: Pat
 def summary(found: Simulation, manifest: Manifest, settings: Settings) -> dict[str, Any]:
     """Return all numbers and sentences as plain values."""
     return {
-        "title": f"Retraining: {manifest.series}, {manifest.horizon} bars ahead, service {manifest.service}",
+        "title": f"Retraining: {listed(manifest.series)}, {manifest.horizon} bars ahead, service {manifest.service}",
         "scorer": manifest.scorer,
         "sentences": list(found.sentences),
         "first": f"{found.at[0].astype('datetime64[s]')}Z",

@@ -36,6 +36,11 @@ class Fold:
         """Numbers of all training samples, those between `fit` and `valid` purged: shape (n_train,)."""
         return np.concatenate([self.fit, self.valid])
 
+    def within(self, which: IntArray) -> "Fold":
+        """Return what the fold has of some samples, which ascend, numbered as if there were no others."""
+        fit, valid, test = (np.flatnonzero(np.isin(which, part)) for part in (self.fit, self.valid, self.test))
+        return Fold(fit=fit, valid=valid, test=test, start=self.start)
+
 
 def walk_forward(
     at: TimeArray,

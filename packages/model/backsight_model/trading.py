@@ -3,9 +3,11 @@
 A forecast reaches `horizon` bars ahead and one is made at every bar, so that a position which follows the newest
 would count each bar's return for many forecasts. Here the equity is cut into `horizon` equal parts. Each bar one part
 takes the newest forecast and keeps it for `horizon` bars: what is held is the mean of the last `horizon` forecasts
-(Jegadeesh and Titman 1993), and every bar is earned once.
+(Jegadeesh and Titman 1993), and every bar is earned once. Several symbols share the equity: each has as much of it as
+another, the share of one that cannot be traded yet, or any more, lies idle.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from math import isqrt
@@ -18,13 +20,14 @@ from backsight_model import performance
 from backsight_model.arrays import FloatArray, IntArray, TimeArray
 from backsight_model.proof import LEVEL, Comparison, compare, holm
 from backsight_model.training import TrainingSet
-from backsight_model.walk import MODEL, Walk
+from backsight_model.walk import MODEL, Walk, apart
 
 DELAY = 1
 """Bars between the close that a forecast was made at and the close that is traded at."""
 USUAL_SHARE = 0.5
 """What volatility is aimed at, as a share of what was usual before the tape."""
 YEAR = timedelta(days=365)
+HOLD = "buy and hold"
 RULES = {
     "sign": "direction",
     "sized by P(up)": "direction",
@@ -117,7 +120,7 @@ class Traded:
     needs : str
         The target whose skill the rule lives on; empty for buy and hold.
     held : ndarray of shape (n,)
-        Position over each bar as a share of the equity, negative where short.
+        Position over each bar as a share of the equity, negative where short; the sum over the symbols.
     gross, net : ndarray of shape (n,)
         Return over each bar before and after costs.
     exposure : float
@@ -183,7 +186,10 @@ class Trading:
 
     Attributes
     ----------
+    symbols : tuple of str
+        What was traded, in equal shares.
     tape : Tape
+        Its returns are those of equal shares.
     costs : Costs
     rules : tuple of Traded
         In the order of `RULES`.
@@ -191,6 +197,7 @@ class Trading:
         Long from the first bar that a forecast could have been traded to the last.
     """
 
+    symbols: tuple[str, ...]
     tape: Tape
     costs: Costs
     rules: tuple[Traded, ...]
@@ -220,6 +227,7 @@ class Trading:
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain values."""
         return {
+            "symbols": list(self.symbols),
             "costs": asdict(self.costs) | {"per_side_bp": self.costs.per_side_bp},
             "delay_bars": DELAY,
             "bars": len(self.tape.returns),
@@ -228,7 +236,22 @@ class Trading:
         }
 
 
-def trade_walk(data: TrainingSet, walked: Walk, bars: pl.DataFrame, *, lag: int, costs: Costs) -> Trading:
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """What is held of one symbol, n bars, as shares of what is its own of the equity.
+
+    Attributes
+    ----------
+    tape : Tape
+    held : dict of str to ndarray of shape (n,)
+        Position over each bar, by rule; and of holding, under ``buy and hold``.
+    """
+
+    tape: Tape
+    held: dict[str, FloatArray]
+
+
+def trade_walk(data: TrainingSet, walked: Walk, bars: Mapping[str, pl.DataFrame], *, lag: int, costs: Costs) -> Trading:
     """Return what the model's forecasts of a walk would have earned on the bars that came.
 
     A forecast counts as made at the close before its instant, also where its newest bar is older: a bar that comes
@@ -237,42 +260,36 @@ def trade_walk(data: TrainingSet, walked: Walk, bars: pl.DataFrame, *, lag: int,
     Parameters
     ----------
     data : TrainingSet
-        Of one symbol.
     walked : Walk
-    bars : DataFrame with `observed_at`, `close`
-        All stored versions of the bars on the grid, as `bars.read` orders them.
+    bars : dict of str to DataFrame with `observed_at`, `close`
+        All stored versions of the bars on the grid, as `bars.read` orders them, by symbol.
     lag, costs
         See `trade`.
     """
+    books = {symbol: _book_of(*each, bars[symbol]) for symbol, each in apart(data, walked).items()}
+    return trade(books, horizon=data.horizon, lag=lag, costs=costs)
+
+
+def _book_of(data: TrainingSet, walked: Walk, bars: pl.DataFrame) -> Book:
     windows, samples = data.windows, walked.samples
     step = np.timedelta64(windows.timeframe // timedelta(microseconds=1), "us")
     at, first = data.at[samples], windows.observed_at[samples[0]]
     closed_at = first + (at - first) // step * step
     known_before = data.log_rv[data.label_at <= at[0]]
-    return trade(
+    return book(
         Tape.read(bars, first=first, last=closed_at[-1] + (data.horizon + DELAY + 1) * step, step=windows.timeframe),
         closed_at,
         p_up=walked.p_up[MODEL],
         volatility=np.exp(0.5 * (walked.log_rv[MODEL] + walked.below_mean[MODEL])),
         usual=float(np.exp(0.5 * known_before.mean())),
         horizon=data.horizon,
-        lag=lag,
-        costs=costs,
     )
 
 
-def trade(
-    tape: Tape,
-    closed_at: TimeArray,
-    *,
-    p_up: FloatArray,
-    volatility: FloatArray,
-    usual: float,
-    horizon: int,
-    lag: int,
-    costs: Costs,
-) -> Trading:
-    """Return what the forecasts would have earned by each rule.
+def book(
+    tape: Tape, closed_at: TimeArray, *, p_up: FloatArray, volatility: FloatArray, usual: float, horizon: int
+) -> Book:
+    """Return what is held of one symbol by each rule.
 
     Parameters
     ----------
@@ -285,23 +302,59 @@ def trade(
     usual : float
         What the volatility over a horizon was before the tape, in the same unit.
     horizon : int
-        Bars that a forecast reaches ahead and is held for, and the least shift of random positions.
-    lag : int
-        Lags counted in tests, and the fewest bars that are drawn together in resamples.
-    costs : Costs
+        Bars that a forecast reaches ahead and is held for.
     """
     side = np.sign(p_up - 0.5)
     size = np.minimum(1.0, USUAL_SHARE * usual / volatility)
     signals = dict(zip(RULES, (side, 2.0 * p_up - 1.0, side * size, size), strict=True))
     held = {rule: delayed(spread(tape, closed_at, signal, horizon=horizon)) for rule, signal in signals.items()}
+    return Book(tape=tape, held=held | {HOLD: delayed(np.ones(len(tape.returns)))})
+
+
+def trade(books: Mapping[str, Book], *, horizon: int, lag: int, costs: Costs) -> Trading:
+    """Return what equal shares of some symbols would have earned by each rule.
+
+    Parameters
+    ----------
+    books : dict of str to Book
+        By symbol.
+    horizon : int
+        Bars that a forecast is held for, and the least shift of random positions.
+    lag : int
+        Lags counted in tests, and the fewest bars that are drawn together in resamples.
+    costs : Costs
+    """
+    closed_at = np.unique(np.concatenate([one.tape.closed_at for one in books.values()]))
+    share, step = 1.0 / len(books), next(iter(books.values())).tape.step
+    returns = np.column_stack([_returns_on(closed_at, one.tape) for one in books.values()])
+    held = {
+        rule: share * np.column_stack([_held_on(closed_at, one.tape, one.held[rule]) for one in books.values()])
+        for rule in (*RULES, HOLD)
+    }
+    tape = Tape(closed_at=closed_at, returns=share * returns.sum(axis=1), step=step)
     terms: _Terms = {"lag": lag, "apart": horizon, "costs": costs}
-    hold = _account(tape, "buy and hold", delayed(np.ones(len(tape.returns))), None, **terms)
+    hold = _account(tape, returns, HOLD, held.pop(HOLD), None, **terms)
     return Trading(
+        symbols=tuple(books),
         tape=tape,
         costs=costs,
-        rules=tuple(_account(tape, rule, position, hold, **terms) for rule, position in held.items()),
+        rules=tuple(_account(tape, returns, rule, position, hold, **terms) for rule, position in held.items()),
         hold=hold,
     )
+
+
+def _returns_on(closed_at: TimeArray, tape: Tape) -> FloatArray:
+    """Return the returns of a tape on the closes of several: 0 where it has no bar."""
+    returns = np.zeros(len(closed_at))
+    returns[np.searchsorted(closed_at, tape.closed_at)] = tape.returns
+    return returns
+
+
+def _held_on(closed_at: TimeArray, tape: Tape, held: FloatArray) -> FloatArray:
+    """Return what is held on the closes of several tapes: what was where a bar is missing, nothing before and after."""
+    place = np.searchsorted(tape.closed_at, closed_at, side="right") - 1
+    there = (place >= 0) & (closed_at <= tape.closed_at[-1])
+    return np.where(there, held[place], 0.0)
 
 
 def spread(tape: Tape, closed_at: TimeArray, signal: FloatArray, *, horizon: int) -> FloatArray:
@@ -345,14 +398,23 @@ class _Terms(TypedDict):
 
 
 def _account(
-    tape: Tape, rule: str, held: FloatArray, hold: Traded | None, *, lag: int, apart: int, costs: Costs
+    tape: Tape,
+    returns: FloatArray,
+    rule: str,
+    held: FloatArray,
+    hold: Traded | None,
+    *,
+    lag: int,
+    apart: int,
+    costs: Costs,
 ) -> Traded:
+    """Return how positions did, both `held` and `returns` of shape (n, symbols)."""
     n, share = len(held), 1e-4 * costs.per_side_bp
-    traded = np.abs(np.diff(held, prepend=0.0))
-    traded[-1] += abs(held[-1])  # whatever is left is closed
-    gross = held * tape.returns
+    each = np.abs(np.diff(held, axis=0, prepend=0.0))
+    each[-1] += np.abs(held[-1])  # whatever is left is closed
+    traded, gross = each.sum(axis=1), (held * returns).sum(axis=1)
     net = gross - share * traded
-    by_luck = performance.shifted(held, tape.returns, apart=apart)
+    by_luck = np.sum([performance.shifted(*pair, apart=apart) for pair in zip(held.T, returns.T, strict=True)], axis=0)
     low, middle, high = np.quantile(by_luck, [0.05, 0.5, 0.95]) if len(by_luck) else np.full(3, gross.mean())
     sharpe_interval, sortino_interval = performance.intervals(
         net, per_year=tape.per_year, block=max(lag, isqrt(n)), seed=0
@@ -361,10 +423,10 @@ def _account(
     return Traded(
         rule=rule,
         needs=RULES.get(rule, ""),
-        held=held,
+        held=held.sum(axis=1),
         gross=gross,
         net=net,
-        exposure=float(np.abs(held).mean()),
+        exposure=float(np.abs(held).sum(axis=1).mean()),
         turnover=float(traded.mean()) * tape.per_year,
         gross_year=float(gross.mean()) * tape.per_year,
         net_year=float(net.mean()) * tape.per_year,
@@ -375,7 +437,7 @@ def _account(
         drawdown=float(performance.drawdown(net).max()),
         break_even_bp=1e4 * float(gross.sum() / traded.sum()) if traded.sum() > 0 else None,
         over_cash=compare(-net, nothing, lag=lag, model=rule, reference="nothing"),
-        over_hold=compare(-net, -(net if hold is None else hold.net), lag=lag, model=rule, reference="buy and hold"),
+        over_hold=compare(-net, -(net if hold is None else hold.net), lag=lag, model=rule, reference=HOLD),
         random_net_year=(
             (float(low) - share * float(traded.mean())) * tape.per_year,
             (float(middle) - share * float(traded.mean())) * tape.per_year,

@@ -1,10 +1,10 @@
-"""Training sets: windows, and what came after each."""
+"""Training sets: windows of one symbol or of several, and what came after each."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """n samples in time order: what was known at an instant, and what came.
+    """n samples, ordered by instant and then by symbol: what was known at an instant, and what came.
 
     Attributes
     ----------
     windows : Windows
-        The n windows, and only the rows they use.
+        The n windows, and the rows they use.
     log_rv : ndarray of shape (n,)
         Log realised variance over the next `horizon` bars.
     log_return : ndarray of shape (n,)
@@ -77,6 +77,12 @@ class TrainingSet:
         )
 
     @property
+    def by_symbol(self) -> dict[str, IntArray]:
+        """Numbers of the samples of each symbol, in time order."""
+        symbol = self.windows.symbol
+        return {name: np.flatnonzero(symbol == name) for name in sorted(set(symbol))}
+
+    @property
     def at(self) -> TimeArray:
         """Instant of each sample, shape (n,)."""
         return self.windows.at
@@ -107,15 +113,31 @@ class TrainingSet:
         values: FloatArray = self.windows.rows[self.windows.index[:, -1], column].astype(np.float64)
         return values
 
-    def first(self, count: int) -> "TrainingSet":
-        """Return the first `count` samples; the others count as left out."""
+    def some(self, which: IntArray) -> "TrainingSet":
+        """Return some of the samples, which share the rows with the others."""
+        windows = self.windows
         return replace(
             self,
-            windows=_compact(self.windows, np.arange(count)),
-            log_rv=self.log_rv[:count],
-            log_return=self.log_return[:count],
-            label_at=self.label_at[:count],
-            further={bars: came.some(np.arange(count)) for bars, came in self.further.items()},
+            windows=replace(
+                windows,
+                index=windows.index[which],
+                at=windows.at[which],
+                observed_at=windows.observed_at[which],
+                available_at=windows.available_at[which],
+                symbol=windows.symbol[which],
+            ),
+            log_rv=self.log_rv[which],
+            log_return=self.log_return[which],
+            label_at=self.label_at[which],
+            further={bars: came.some(which) for bars, came in self.further.items()},
+        )
+
+    def first(self, count: int) -> "TrainingSet":
+        """Return the first `count` samples and the rows they use; the others count as left out."""
+        kept = self.some(np.arange(count))
+        return replace(
+            kept,
+            windows=_compact(kept.windows),
             left_out=self.left_out | {"held back for the final period": len(self) - count},
         )
 
@@ -124,14 +146,20 @@ class TrainingSet:
         header = (self.windows.features, self.windows.timeframe, *self.horizons)
         digest = hashlib.sha256(repr(header).encode())
         rows = np.where(np.isnan(self.windows.rows), np.float32(np.nan), self.windows.rows)
-        further = [part for came in self.further.values() for part in (came.log_rv, came.log_return)]
+        further: list[Any] = [part for came in self.further.values() for part in (came.log_rv, came.log_return)]
+        names, code = np.unique(self.windows.symbol, return_inverse=True)
+        if len(names) > 1:
+            digest.update(repr(names.tolist()).encode())
+            further.append(code)
         for part in (rows, self.windows.index, self.at, self.log_rv, self.log_return, self.label_at, *further):
             digest.update(repr((part.shape, part.dtype.str)).encode())
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
 
-def label(windows: Windows, bars: pl.DataFrame, *, horizon: int, further: Sequence[int] = ()) -> TrainingSet:
+def label(
+    windows: Windows, bars: Mapping[str, pl.DataFrame], *, horizon: int, further: Sequence[int] = ()
+) -> TrainingSet:
     """Return the samples that some windows and the bars that followed them make.
 
     An instant gives no sample where its newest slot has no state, a HAR term was not yet defined, or not
@@ -140,9 +168,8 @@ def label(windows: Windows, bars: pl.DataFrame, *, horizon: int, further: Sequen
     Parameters
     ----------
     windows : Windows
-        Of one symbol.
-    bars : DataFrame with `observed_at`, `available_at`, `close`
-        All stored versions of the bars of the series.
+    bars : dict of str to DataFrame with `observed_at`, `available_at`, `close`
+        All stored versions of the bars of the series, by symbol.
     horizon : int
         Bars ahead.
     further : sequence of int
@@ -151,17 +178,14 @@ def label(windows: Windows, bars: pl.DataFrame, *, horizon: int, further: Sequen
     Raises
     ------
     BadInput
-        Where a horizon is named twice, a feature that the baselines need is absent, or no sample remains.
+        Where a horizon is named twice, a feature that the baselines need is absent, or no sample of a symbol remains.
     """
     absent = [name for name in (*HAR_TERMS, LAST_DAY, LAST_BAR) if name not in windows.features]
     if absent:
         raise BadInput(f"features {', '.join(absent)} are absent; the service needs them for its baselines")
     if len({horizon, *further}) <= len(further):
         raise BadInput(f"horizons of {', '.join(map(str, (horizon, *further)))} bars: name each of them once")
-    outcomes = {
-        reach: ahead(bars, windows.observed_at, horizon=reach, timeframe=windows.timeframe)
-        for reach in (horizon, *further)
-    }
+    outcomes = {reach: _outcomes(windows, bars, reach) for reach in (horizon, *further)}
     # NaT, where any label is missing, is what comes out.
     label_at = np.max([came.label_at for came in outcomes.values()], axis=0)
     gap = len(windows.rows) - 1
@@ -170,33 +194,73 @@ def label(windows: Windows, bars: pl.DataFrame, *, horizon: int, further: Sequen
     columns = [windows.features.index(name) for name in HAR_TERMS]
     no_history = ~no_bar & np.isnan(windows.rows[newest][:, columns]).any(axis=1)
     no_label = ~no_bar & ~no_history & np.isnat(label_at)
-    keep = np.flatnonzero(~(no_bar | no_history | no_label))
-    if len(keep) == 0:
-        raise BadInput(
-            f"{len(newest)} instants and no sample: {no_bar.sum()} without a bar, {no_history.sum()} without history "
-            f"for {HAR_TERMS[-1]}, {no_label.sum()} without all {max(outcomes)} bars ahead"
-        )
-    keep = keep[np.argsort(windows.at[keep], kind="stable")]
-    main, *others = (came.some(keep) for came in outcomes.values())
-    return TrainingSet(
-        windows=_compact(windows, keep),
-        log_rv=main.log_rv,
-        log_return=main.log_return,
-        label_at=label_at[keep],
+    usable = ~(no_bar | no_history | no_label)
+    for symbol in bars:
+        mine = windows.symbol == symbol
+        if not (usable & mine).any():
+            raise BadInput(
+                f"{mine.sum()} instants of {symbol} and no sample: {(no_bar & mine).sum()} without a bar, "
+                f"{(no_history & mine).sum()} without history for {HAR_TERMS[-1]}, {(no_label & mine).sum()} without "
+                f"all {max(outcomes)} bars ahead"
+            )
+    keep = np.flatnonzero(usable)
+    code = np.unique(windows.symbol[keep], return_inverse=True)[1]
+    keep = keep[np.lexsort((code, windows.at[keep]))]
+    whole = TrainingSet(
+        windows=windows,
+        log_rv=outcomes[horizon].log_rv,
+        log_return=outcomes[horizon].log_return,
+        label_at=label_at,
         horizon=horizon,
-        further=dict(zip(further, others, strict=True)),
+        further={reach: outcomes[reach] for reach in further},
         left_out={
             "no bar at the instant": int(no_bar.sum()),
             "history too short or broken": int(no_history.sum()),
             "a bar ahead is missing": int(no_label.sum()),
         },
-    )
+    ).some(keep)
+    return replace(whole, windows=_compact(whole.windows))
+
+
+def _outcomes(windows: Windows, bars: Mapping[str, pl.DataFrame], horizon: int) -> Outcomes:
+    """Return what came after every window, each by the bars of its own symbol."""
+    n = len(windows)
+    log_rv, log_return = np.full(n, np.nan), np.full(n, np.nan)
+    label_at = np.full(n, np.datetime64("NaT"), dtype="datetime64[us]")
+    for symbol, of_symbol in bars.items():
+        mine = np.flatnonzero(windows.symbol == symbol)
+        came = ahead(of_symbol, windows.observed_at[mine], horizon=horizon, timeframe=windows.timeframe)
+        log_rv[mine], log_return[mine], label_at[mine] = came.log_rv, came.log_return, came.label_at
+    return Outcomes(log_rv=log_rv, log_return=log_return, label_at=label_at)
+
+
+def together(series: Sequence[BarSeries]) -> tuple[BarSeries, ...]:
+    """Return the bars that one model is to learn from, by symbol: in whatever order they are named, it is one model.
+
+    >>> first, second = map(BarSeries.parse, ("kraken:ETH-USD:1h", "kraken:BTC-USD:1h"))
+    >>> [one.symbol for one in together([first, second])]
+    ['BTC-USD', 'ETH-USD']
+
+    Raises
+    ------
+    BadInput
+        Where there are none, or two of one symbol, or of several timeframes.
+    """
+    ordered = tuple(sorted(series, key=lambda one: one.symbol))
+    named = ", ".join(map(str, ordered))
+    if not ordered:
+        raise BadInput("no bars are named; name at least one venue:symbol:timeframe")
+    if len({one.symbol for one in ordered}) < len(ordered):
+        raise BadInput(f"{named}: feature tables hold one series per symbol; name each symbol once")
+    if len({one.timeframe for one in ordered}) > 1:
+        raise BadInput(f"{named}: one model has one timeframe; name bars of one")
+    return ordered
 
 
 def collect(
     store: "Store",
     facts: Snapshot,
-    series: BarSeries,
+    series: Sequence[BarSeries],
     *,
     service: str,
     length: int,
@@ -213,8 +277,8 @@ def collect(
         Serves the windows.
     facts : Snapshot
         The bars that labels are made of, as the features' build read them.
-    series : BarSeries
-        Which bars.
+    series : sequence of BarSeries
+        Which bars, at most one series per symbol.
     service : str
         Which features.
     length : int
@@ -231,18 +295,20 @@ def collect(
     BadInput
         Where bars and features are of different timeframes, or as `label` says.
     """
-    windows = store.windows(service, [series.symbol], length=length, start=first_at, end=last_at)
-    if windows.timeframe != series.grid.step:
-        raise BadInput(f"{service} has slots of {windows.timeframe}, bars of {series} cannot label them")
-    return label(windows, read(facts, series), horizon=horizon, further=further)
+    symbols = [one.symbol for one in series]
+    windows = store.windows(service, symbols, length=length, start=first_at, end=last_at)
+    for one in series:
+        if windows.timeframe != one.grid.step:
+            raise BadInput(f"{service} has slots of {windows.timeframe}, bars of {one} cannot label them")
+    return label(windows, {one.symbol: read(facts, one) for one in series}, horizon=horizon, further=further)
 
 
 def describe(
-    data: TrainingSet, origin: "Provenance", series: BarSeries, *, service: str, length: int, seed: int
+    data: TrainingSet, origin: "Provenance", series: Sequence[BarSeries], *, service: str, length: int, seed: int
 ) -> Manifest:
     """Return the manifest of a training set."""
     return Manifest(
-        series=str(series),
+        series=[str(one) for one in series],
         service=service,
         features_sha256=features_digest(data.windows.features),
         length=length,
@@ -281,7 +347,7 @@ def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
     data = collect(
         store,
         facts,
-        BarSeries.parse(manifest.series),
+        [BarSeries.parse(name) for name in manifest.series],
         service=manifest.service,
         length=manifest.length,
         horizon=manifest.horizon,
@@ -303,21 +369,16 @@ def rebuild(manifest: Manifest, store: "Store", facts: Snapshot) -> TrainingSet:
     return data
 
 
-def _compact(windows: Windows, keep: IntArray) -> Windows:
-    """Return some of the windows with only the rows they use, so that unused rows change no digest."""
-    index = windows.index[keep]
+def _compact(windows: Windows) -> Windows:
+    """Return windows with only the rows they use, so that unused rows change no digest."""
     gap = len(windows.rows) - 1
-    used = np.unique(index)
+    used = np.unique(windows.index)
     used = used[used != gap]
     place = np.full(gap + 1, len(used), dtype=np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)
     return replace(
         windows,
         rows=np.concatenate([windows.rows[used], windows.rows[gap:]]),
-        index=place[index],
-        at=windows.at[keep],
-        observed_at=windows.observed_at[keep],
-        available_at=windows.available_at[keep],
-        symbol=windows.symbol[keep],
+        index=place[windows.index],
         row_available_at=windows.row_available_at[used],
     )

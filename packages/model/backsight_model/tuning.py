@@ -79,6 +79,7 @@ def tune(
             rows,
             data.windows.index,
             wanted,
+            at=data.at,
             fit=part.fit,
             valid=part.valid,
             line=line,

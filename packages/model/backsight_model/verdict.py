@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from backsight_model.arrays import BoolArray, FloatArray, IntArray, TimeArray
-from backsight_model.proof import LEVEL, Claim, Comparison, Directional, compare, judge, pesaran_timmermann
+from backsight_model.instants import Instants
+from backsight_model.proof import LEVEL, Claim, Comparison, Directional, compare, judge, pesaran_timmermann_of_several
 from backsight_model.quantiles import pinball
 from backsight_model.trading import Traded, Trading
 from backsight_model.training import TrainingSet
@@ -26,7 +27,7 @@ UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """What every forecaster lost at every instant of a walk, m instants in time order.
+    """What every forecaster lost at every instant of a walk, m instants in time order; the mean over its symbols.
 
     Attributes
     ----------
@@ -43,7 +44,9 @@ class Losses:
     pinball : dict of str to ndarray of shape (m,)
         Pinball loss of the log return in percent, mean over the levels of its quantiles, by forecaster.
     hit : dict of str to ndarray of shape (m,)
-        Whether the likelier sign came, by forecaster.
+        Share of the symbols of which the likelier sign came, by forecaster.
+    directional : Directional
+        Do the model's signs go with the signs that came, uncorrected.
     lag : int
         Lags to count in tests, in rows.
     further : dict of int to Losses
@@ -57,7 +60,8 @@ class Losses:
     qlike: dict[str, FloatArray]
     direction: dict[str, FloatArray]
     pinball: dict[str, FloatArray]
-    hit: dict[str, BoolArray]
+    hit: dict[str, FloatArray]
+    directional: Directional
     lag: int
     further: Mapping[int, "Losses"] = field(default_factory=dict)
 
@@ -154,36 +158,43 @@ def losses(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
 
 
 def _lost(data: TrainingSet, walked: Walk, *, service: str) -> Losses:
+    instants = Instants.of(data.at[walked.samples])
     log_rv, up = data.log_rv[walked.samples], data.up[walked.samples]
     log_return = data.log_return[walked.samples]
+    lag = LAGS_PER_HORIZON * data.horizon
+
+    def mean(lost: Mapping[str, FloatArray | BoolArray]) -> dict[str, FloatArray]:
+        return {name: instants.averaged(values) for name, values in lost.items()}
+
     return Losses(
         service=service,
-        at=data.at[walked.samples],
-        fold=walked.fold,
-        volatility={name: np.square(log_rv - forecast) for name, forecast in walked.log_rv.items()},
-        qlike={name: _qlike(log_rv - forecast - walked.below_mean[name]) for name, forecast in walked.log_rv.items()},
-        direction={name: log_loss(forecast, up) for name, forecast in walked.p_up.items()},
-        pinball={name: pinball_percent(forecast, log_return) for name, forecast in walked.quantiles.items()},
-        hit={name: (forecast > 0.5) == up for name, forecast in walked.p_up.items()},
-        lag=LAGS_PER_HORIZON * data.horizon,
+        at=instants.at,
+        fold=instants.first(walked.fold),
+        volatility=mean({name: np.square(log_rv - forecast) for name, forecast in walked.log_rv.items()}),
+        qlike=mean(
+            {name: _qlike(log_rv - forecast - walked.below_mean[name]) for name, forecast in walked.log_rv.items()}
+        ),
+        direction=mean({name: log_loss(forecast, up) for name, forecast in walked.p_up.items()}),
+        pinball=mean({name: pinball_percent(forecast, log_return) for name, forecast in walked.quantiles.items()}),
+        hit=mean({name: (forecast > 0.5) == up for name, forecast in walked.p_up.items()}),
+        directional=pesaran_timmermann_of_several(
+            walked.p_up[MODEL] > 0.5,
+            up,
+            at=data.at[walked.samples],
+            which=np.unique(data.windows.symbol[walked.samples], return_inverse=True)[1],
+            lag=lag,
+        ),
+        lag=lag,
     )
 
 
-def decide(
-    full: Losses,
-    p_up: FloatArray,
-    came_up: BoolArray,
-    others: Sequence[Losses] = (),
-    trading: Trading | None = None,
-) -> Verdict:
+def decide(full: Losses, others: Sequence[Losses] = (), trading: Trading | None = None) -> Verdict:
     """Return the verdict on the model that reads the full service.
 
     Parameters
     ----------
     full : Losses
         Of the service on trial.
-    p_up, came_up : ndarray of shape (m,)
-        The model's forecasts and the signs that came.
     others : sequence of Losses
         Of the services it is compared with; each is paired with it on the instants that both have.
     trading : Trading, optional
@@ -195,8 +206,8 @@ def decide(
         for target, references in REFERENCES.items()
     }
     for bars, lost in full.further.items():
-        for target, references in REFERENCES.items():
-            claims[over_bars(target, bars)] = _against(lost, target, references)
+        for target in TARGETS:
+            claims[over_bars(target, bars)] = against(lost, target, references_of(lost, target))
     for other in others:
         _, here, there = np.intersect1d(full.at, other.at, return_indices=True)
         for target in TARGETS:
@@ -212,7 +223,7 @@ def decide(
     return Verdict(
         claims=judge(claims),
         comparisons=comparisons,
-        directional=pesaran_timmermann(p_up > 0.5, came_up, lag=full.lag),
+        directional=full.directional,
         trading=trading,
     )
 
@@ -220,11 +231,17 @@ def decide(
 def against_each(full: Losses) -> dict[str, tuple[Comparison, ...]]:
     """Return the model against every other forecaster, by what is judged."""
     return {
-        what: _against(full, what, [name for name in losses if name != MODEL]) for what, losses in full.judged.items()
+        what: against(full, what, [name for name in losses if name != MODEL]) for what, losses in full.judged.items()
     }
 
 
-def _against(full: Losses, what: str, references: Sequence[str]) -> tuple[Comparison, ...]:
+def references_of(full: Losses, target: str) -> tuple[str, ...]:
+    """Return which forecasters of a walk skill in a target has to beat."""
+    return tuple(name for name in REFERENCES[target] if name in full.of(target))
+
+
+def against(full: Losses, what: str, references: Sequence[str]) -> tuple[Comparison, ...]:
+    """Return the model against some forecasters, by what is judged."""
     losses = full.of(what)
     return tuple(compare(losses[MODEL], losses[name], lag=full.lag, model=MODEL, reference=name) for name in references)
 

@@ -51,7 +51,7 @@ class Returns:
 
 
 def bar_returns(windows: Windows) -> Returns:
-    """Return the returns that the windows of one symbol show, each as it was first known.
+    """Return the returns that the windows of one symbol show, each as it was first known; rows of others are not read.
 
     A bar that came only after its successor is left out: a filter that runs from bar to bar would know it
     before it was there. So is a later correction.
@@ -64,6 +64,7 @@ def bar_returns(windows: Windows) -> Returns:
     closes, known = closes[:-1], windows.row_available_at.astype("datetime64[us]").astype(np.int64)
     order = np.lexsort((known, closes))
     first = order[np.unique(closes[order], return_index=True)[1]]
+    first = first[closes[first] > np.iinfo(np.int64).min]
     soonest = np.minimum.accumulate(known[first][::-1])[::-1]
     values = windows.rows[first, windows.features.index(LAST_BAR)].astype(np.float64)
     usable = (known[first] <= soonest) & np.isfinite(values)

@@ -1,15 +1,17 @@
 """One walk through time: every forecaster learns from the past of each fold and forecasts the fold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+from backsight_features.errors import BadInput
 
 from backsight_model import baselines, linear, rivals
 from backsight_model.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from backsight_model.baselines import Har
+from backsight_model.instants import Instants
 from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
 from backsight_model.quantiles import GAUSSIAN, LEVELS
 from backsight_model.rivals import Forecasts
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
     from backsight_model.lstm import Network
 
 MODEL = "LSTM"
-VOLATILITY_REFERENCES = ("HAR-X", "log-HAR", "persistence")
+OWN = "own HAR-X"
+"""HAR-X of each symbol, fitted on nothing else: where there are several, they have to be better together than apart."""
+VOLATILITY_REFERENCES = ("HAR-X", "log-HAR", "persistence", OWN)
 DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
-RETURN_REFERENCES = ("HAR-X", "persistence")
+RETURN_REFERENCES = ("HAR-X", "persistence", OWN)
 REFERENCES = {"volatility": VOLATILITY_REFERENCES, "direction": DIRECTION_REFERENCES, "return": RETURN_REFERENCES}
-"""What skill in a target has to beat; the first of each is what has to be beaten first."""
+"""What skill in a target has to beat, where it was made; the first of each is what has to be beaten first."""
+LEAST_HORIZONS = 10
+"""Labels that do not overlap, of a symbol, without which a fold does not test it."""
 HAR_STRENGTH = 0.02
 """A touch of ridge: the terms of HAR are alike, and a year holds some hundred days that do not overlap."""
 
@@ -99,7 +105,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Forecasts made out of sample, for m instants over all folds, in time order.
+    """Forecasts made out of sample, for m samples over all folds, in time order.
 
     Attributes
     ----------
@@ -126,7 +132,7 @@ class Walk:
     notes : tuple of str
         What went not as it should, by fold.
     further : tuple of Walk
-        The same instants over further horizons.
+        The same samples over further horizons.
     """
 
     samples: IntArray
@@ -145,6 +151,39 @@ class Walk:
     def views(self) -> tuple["Walk", ...]:
         """The walk of each horizon, the main one first."""
         return (self, *self.further)
+
+    def some(self, which: IntArray, *, samples: IntArray) -> "Walk":
+        """Return what was said of some of the m samples, whose numbers in a training set of their own are `samples`."""
+
+        def of(said: dict[str, FloatArray]) -> dict[str, FloatArray]:
+            return {name: values[which] for name, values in said.items()}
+
+        return replace(
+            self,
+            samples=samples,
+            fold=self.fold[which],
+            log_rv=of(self.log_rv),
+            p_up=of(self.p_up),
+            quantiles=of(self.quantiles),
+            below_mean=of(self.below_mean),
+            by_seed={target: values[:, which] for target, values in self.by_seed.items()},
+            clock_up=self.clock_up[which],
+            further=tuple(one.some(which, samples=samples) for one in self.further),
+        )
+
+
+def apart(data: TrainingSet, walked: Walk) -> dict[str, tuple[TrainingSet, Walk]]:
+    """Return the samples of each symbol that a walk said something of, and what it said, as if there were no others."""
+    by_symbol = data.by_symbol
+    if len(by_symbol) == 1:
+        return dict.fromkeys(by_symbol, (data, walked))
+    alone = {}
+    for symbol, which in by_symbol.items():
+        mine = np.flatnonzero(np.isin(walked.samples, which))
+        if len(mine):
+            samples = np.searchsorted(which, walked.samples[mine])
+            alone[symbol] = (data.some(which), walked.some(mine, samples=samples))
+    return alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,24 +223,54 @@ def walk(
     return over(data, parts, settings=settings, seed=seed, done=done)
 
 
-def over(data: TrainingSet, parts: list[Fold], *, settings: Settings, seed: int, done: Callable[[str], None]) -> Walk:
+def over(data: TrainingSet, whole: list[Fold], *, settings: Settings, seed: int, done: Callable[[str], None]) -> Walk:
     """Return the forecasts of given folds, as `walk` does."""
-    returns = bar_returns(data.windows)
+    returns = {symbol: bar_returns(data.some(which).windows) for symbol, which in data.by_symbol.items()}
+    parts = [_of_known(data, part) for part in whole]
     made: list[list[_Block]] = []
     for number, part in enumerate(parts, start=1):
         fitted = learn(data, part, settings=settings, seed=1000 * seed + 10 * number)
         made.append(_blocks(data, part, fitted, returns, seed=seed))
         done(f"fold {number} of {len(parts)}")
     main, *further = (_put_together(parts, list(blocks)) for blocks in zip(*made, strict=True))
-    return replace(main, further=tuple(further))
+    return replace(main, further=tuple(further), notes=(*_left_out(data, whole, parts), *main.notes))
+
+
+def _left_out(data: TrainingSet, whole: list[Fold], tested: list[Fold]) -> list[str]:
+    """Return in words which symbols are left out of which folds."""
+    return [
+        f"fold {number}: too little of {symbol} was known before, and it is not judged."
+        for number, (before, after) in enumerate(zip(whole, tested, strict=True), start=1)
+        for symbol, which in data.by_symbol.items()
+        if np.isin(before.test, which).any() and not np.isin(after.test, which).any()
+    ]
+
+
+def _of_known(data: TrainingSet, part: Fold) -> Fold:
+    """Return a fold that tests the symbols it learns enough of; of one that has hardly begun nothing can be said yet.
+
+    Where none has so much, the one with most is tested.
+
+    Raises
+    ------
+    BadInput
+        Where nothing is left to be tested.
+    """
+    by_symbol = data.by_symbol
+    learnt = {symbol: int(np.isin(part.train, which).sum()) for symbol, which in by_symbol.items()}
+    least = min(LEAST_HORIZONS * data.horizon, max(learnt.values()))
+    known = [symbol for symbol, count in learnt.items() if count >= least]
+    test = part.test[np.isin(part.test, np.concatenate([by_symbol[symbol] for symbol in known]))]
+    if len(test) == 0:
+        raise BadInput(
+            f"the test block from {part.start} on has no sample of {', '.join(known)}, and of nothing else enough was "
+            "known before: need fewer folds, or other bars"
+        )
+    return replace(part, test=test)
 
 
 def _put_together(parts: list[Fold], blocks: list[_Block]) -> Walk:
     sizes, made = [len(part.test) for part in parts], [block.forecasts for block in blocks]
-    below = [
-        {name: np.full(size, below) for name, below in one.below_mean.items()}
-        for size, one in zip(sizes, made, strict=True)
-    ]
     alone = [block.by_seed for block in blocks]
     return Walk(
         samples=np.concatenate([part.test for part in parts]),
@@ -209,7 +278,7 @@ def _put_together(parts: list[Fold], blocks: list[_Block]) -> Walk:
         log_rv=_joined([one.log_rv for one in made]),
         p_up=_joined([one.p_up for one in made]),
         quantiles=_joined([one.quantiles for one in made]),
-        below_mean=_joined(below),
+        below_mean=_joined([one.below_mean for one in made]),
         by_seed={target: np.concatenate([one[target] for one in alone], axis=1) for target in alone[0]},
         clock_up=np.concatenate([block.clock_up for block in blocks]),
         epochs=tuple(block.epochs for block in blocks),
@@ -246,6 +315,7 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int, warm:
         rows,
         data.windows.index,
         wanted,
+        at=data.at,
         fit=part.fit,
         valid=part.valid,
         line=linear.joined(begun),
@@ -275,9 +345,7 @@ def straight(
         scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features, declared=treatments)
     newest = scaler.transform(data.windows.rows)[data.windows.index[:, -1]]
     har, harx = (
-        baselines.fit_har(
-            newest[train_on], data.log_rv[train_on], terms=terms, features=features, strength=HAR_STRENGTH
-        )
+        _fit_har(newest[train_on], data.log_rv[train_on], terms, features)
         for terms in (baselines.HAR_TERMS, baselines.HARX_TERMS)
     )
     forecast = harx.predict(newest, features)
@@ -291,6 +359,10 @@ def straight(
         scaled_quantiles=np.quantile(wanted[train_on, 2], LEVELS),
         line=_line(data, train_on, newest, wanted, scaler, unit=unit),
     )
+
+
+def _fit_har(rows: Float32Array, log_rv: FloatArray, terms: tuple[str, ...], features: tuple[str, ...]) -> Har:
+    return baselines.fit_har(rows, log_rv, terms=terms, features=features, strength=HAR_STRENGTH)
 
 
 def targets(data: TrainingSet, lines: Sequence[Straight], newest: Float32Array) -> FloatArray:
@@ -311,12 +383,15 @@ def _wanted(data: TrainingSet, harx: FloatArray, unit: float) -> FloatArray:
 def _line(
     data: TrainingSet, which: IntArray, newest: Float32Array, wanted: FloatArray, scaler: Scaler, *, unit: float
 ) -> Line:
-    strength = linear.penalty(float(np.square(scaler.weight).sum()), len(which) / data.horizon)
+    independent = len(Instants.of(data.at[which])) / data.horizon
+    strength = linear.penalty(float(np.square(scaler.weight).sum()), independent)
     residual, _, scaled = wanted[which].T
     return linear.heads(newest[which], residual, data.up[which], scaled, unit=unit, strength=strength)
 
 
-def _blocks(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, *, seed: int) -> list[_Block]:
+def _blocks(
+    data: TrainingSet, part: Fold, fitted: Fitted, returns: Mapping[str, Returns], *, seed: int
+) -> list[_Block]:
     """Return what was said of a test block, by horizon."""
     rows, test = fitted.scaler.transform(data.windows.rows), data.windows.index[part.test]
     newest = rows[data.windows.index[:, -1]]
@@ -330,7 +405,7 @@ def _blocks(data: TrainingSet, part: Fold, fitted: Fitted, returns: Returns, *, 
             _Block(
                 forecasts=_forecasts(view, part, lines, newest, harx, output[:, mine], returns, seed=seed),
                 by_seed=_by_seed(lines, harx[part.test], each[:, :, mine]),
-                clock_up=np.full(len(part.test), view.up[part.train[-1]]),
+                clock_up=_clock(view, part),
                 epochs=fitted.network.epochs,
             )
         )
@@ -344,17 +419,19 @@ def _forecasts(
     newest: Float32Array,
     harx: FloatArray,
     output: FloatArray,
-    returns: Returns,
+    returns: Mapping[str, Returns],
     *,
     seed: int,
 ) -> Forecasts:
     straight = lines.line.predict(newest[part.test])
     volatility = rivals.of_volatility(data, part, returns=returns, harx=harx, seed=seed)
     direction = rivals.of_direction(data, part, seed=seed)
-    forecast, below = harx[part.test], 0.5 * lines.harx.residual_variance
+    forecast, below = harx[part.test], np.full(len(part.test), 0.5 * lines.harx.residual_variance)
     deviation = np.exp(0.5 * forecast)[:, None]
+    own = _own(data, part, newest)
     return Forecasts(
         log_rv=volatility.log_rv
+        | own.log_rv
         | {
             "log-HAR": lines.har.predict(newest[part.test], data.windows.features),
             "HAR-X": forecast,
@@ -362,9 +439,16 @@ def _forecasts(
             MODEL: forecast + lines.residual_scale * output[:, RESIDUAL],
         },
         below_mean=volatility.below_mean
-        | {"log-HAR": 0.5 * lines.har.residual_variance, "HAR-X": below, "linear": below, MODEL: below},
+        | own.below_mean
+        | {
+            "log-HAR": np.full(len(part.test), 0.5 * lines.har.residual_variance),
+            "HAR-X": below,
+            "linear": below,
+            MODEL: below,
+        },
         p_up=direction.p_up | {"logistic": _sigmoid(straight[:, LOGIT]), MODEL: _sigmoid(output[:, LOGIT])},
-        quantiles={
+        quantiles=own.quantiles
+        | {
             "persistence": np.exp(0.5 * data.last_log_rv[part.test])[:, None] * GAUSSIAN,
             "HAR-X": deviation * lines.scaled_quantiles,
             "linear": deviation * straight[:, QUANTILES],
@@ -372,6 +456,34 @@ def _forecasts(
         },
         notes=volatility.notes,
     )
+
+
+def _own(data: TrainingSet, part: Fold, newest: Float32Array) -> Forecasts:
+    """Return what HAR-X says that was fitted on each symbol alone; nothing where there is one symbol."""
+    by_symbol, features, count = data.by_symbol, data.windows.features, len(part.test)
+    said = Forecasts(log_rv={}, below_mean={}, p_up={})
+    if len(by_symbol) == 1:
+        return said
+    log_rv, below, quantiles = np.empty(count), np.empty(count), np.empty((count, len(LEVELS)))
+    for which in by_symbol.values():
+        mine, train = np.isin(part.test, which), part.train[np.isin(part.train, which)]
+        if mine.any():
+            harx = _fit_har(newest[train], data.log_rv[train], baselines.HARX_TERMS, features)
+            forecast = harx.predict(newest, features)
+            scaled = (data.log_return * np.exp(-0.5 * forecast))[train]
+            log_rv[mine], below[mine] = forecast[part.test[mine]], 0.5 * harx.residual_variance
+            quantiles[mine] = np.exp(0.5 * log_rv[mine])[:, None] * np.quantile(scaled, LEVELS)
+    return replace(said, log_rv={OWN: log_rv}, below_mean={OWN: below}, quantiles={OWN: quantiles})
+
+
+def _clock(data: TrainingSet, part: Fold) -> BoolArray:
+    """Return the sign that the newest training sample of the same symbol had, for each sample of the test."""
+    said = np.empty(len(part.test), dtype=bool)
+    for which in data.by_symbol.values():
+        mine = np.isin(part.test, which)
+        if mine.any():
+            said[mine] = data.up[part.train[np.isin(part.train, which)][-1]]
+    return said
 
 
 def _by_seed(lines: Straight, harx: FloatArray, each: FloatArray) -> dict[str, FloatArray]:
