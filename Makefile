@@ -70,7 +70,7 @@ prove: .venv/ready
 	$(PY) -m pytest -m prove -rP --durations=0
 
 bench: .venv/ready
-	for promise in asof audit build ingest online serve start train; do $(PY) "benchmarks/$$promise.py" || exit 1; done
+	for promise in asof audit book build ingest online serve start train; do $(PY) "benchmarks/$$promise.py" || exit 1; done
 
 # Feast's own tests of offline stores, from a checkout of Feast: make feast-suite FEAST=folder/feast/sdk/python
 feast-suite: .venv/ready
