@@ -22,7 +22,9 @@ class Redis:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        settings = {"port": self.port, "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes"}
+        # Otherwise what was written last, and confirmed, may be gone after a kill.
+        keeping = {"dir": folder, "save": "", "appendonly": "yes", "appendfsync": "always"}
+        settings = {"bind": "127.0.0.1", "port": self.port, **keeping}
         self._command = ["redis-server", *(str(part) for name, of in settings.items() for part in (f"--{name}", of))]
         self._log, self._hangs = folder / "redis.log", False
         self.where = f"127.0.0.1:{self.port},db=0"

@@ -1,11 +1,13 @@
 """The clients of the soak, a process of their own: soak_load.py PORT TRUTH FOUND REQUESTS SECONDS PER_LINE.
 
 Every answer is held against the truth. A line, with the time, is printed after so many right answers, and after so many
-errors, for those who change the world meanwhile.
+errors, for those who change the world meanwhile; they answer a line about answers by a line when they have done so, and
+the load is never more than two lines ahead of them.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ CLIENTS: Final = 8
 KEPT_ALIVE: Final = 500
 """Requests on one connection, so that all workers get some."""
 ERRORS_PER_LINE: Final = 10
+LINES_AHEAD: Final = 2
 PAUSE: Final = 0.02
 """Seconds that a client waits after an error."""
 BOTH: Final = json.dumps({"symbols": ["BTC-USD", "DOGE-USD", "ETH-USD"]}).encode()
@@ -62,10 +65,26 @@ class Load:
         self.errors: list[tuple[float, float, int, str]] = []
         self.wrong: list[str] = []
         self.dropped: list[str] = []
-        self.answers = 0
+        self.answers = self.told = self.heard = 0
+        self.going = asyncio.Event()
+        self.going.set()
 
     async def run(self) -> None:
+        asyncio.get_running_loop().add_reader(sys.stdin, self.hear)
         await asyncio.gather(*[self.client(number) for number in range(CLIENTS)])
+
+    def tell(self, received: float) -> None:
+        """Say that another bar may come, and wait with further requests if the one before has not come yet."""
+        self.told += 1
+        if self.told >= self.heard + LINES_AHEAD:
+            self.going.clear()
+        print(f"answers {received}", flush=True)
+
+    def hear(self) -> None:
+        said = os.read(sys.stdin.fileno(), 1 << 10)
+        assert said, "nobody changes the world any more"
+        self.heard += said.count(b"\n")
+        self.going.set()
 
     async def client(self, number: int) -> None:
         while self.left > 0:
@@ -82,6 +101,7 @@ class Load:
             writer.close()
 
     async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes) -> None:
+        await self.going.wait()
         sent = time.monotonic()
         writer.write(asked)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -100,7 +120,7 @@ class Load:
         self.right += [(sent, received, *each) for each in found]
         self.answers += 1
         if self.answers % self.per_line == 0:
-            print(f"answers {received}", flush=True)
+            self.tell(received)
 
     def versions(self, said: dict[str, Any]) -> list[tuple[int, int, int]]:
         """Return symbol, version and bundle of all that an answer holds, by number; nothing if any of it is wrong."""

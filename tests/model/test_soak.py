@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ import pytest
 from backsight_features.online import OnlineWindow
 from backsight_features.online.contract import Contract, window_view_name
 from backsight_features.online.feast_format import bytes_value, string_value
-from backsight_features.online.packed import pack
+from backsight_features.online.packed import pack, unpack
 from backsight_features.online.redis_shelf import RedisShelf, Replacement
 from backsight_features.workspace import Workspace
 from backsight_model import bundle
@@ -32,6 +33,7 @@ from backsight_model.training import TrainingSet
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).resolve().parents[2]
 HOUR = timedelta(hours=1)
 FIRST = datetime(2023, 2, 10, 7, tzinfo=UTC)
 SERVICE, PROJECT, LENGTH = "forecast_1h", "backsight", 12
@@ -76,7 +78,8 @@ class Size:
 
 
 SMALL = Size(requests=1_500, most_minutes=2, per_bar=30, bars_per_model=20, outages=2)
-HOURS_OF_LOAD = Size(requests=1_000_000, most_minutes=50, per_bar=250, bars_per_model=10, outages=20)
+HOURS_OF_LOAD = Size(requests=1_000_000, most_minutes=40, per_bar=250, bars_per_model=10, outages=20)
+MINUTES_OF_LOAD = Size(requests=200_000, most_minutes=10, per_bar=250, bars_per_model=10, outages=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,7 @@ def _features(window: OnlineWindow) -> dict[str, Any]:
     }
 
 
-def put_online(where: str, truth: Truth, windows: list[OnlineWindow]) -> None:
+def put_in_redis(where: str, truth: Truth, windows: list[OnlineWindow]) -> None:
     """Publish one window of each symbol, as `backsight publish` does: by a process that begins anew."""
     view, text = window_view_name(SERVICE), string_value(truth.contract.text)
     shelf = RedisShelf(where, PROJECT)
@@ -188,6 +191,23 @@ def put_online(where: str, truth: Truth, windows: list[OnlineWindow]) -> None:
     ]
     assert all(shelf.replace(view, new))
     shelf.close()
+
+
+def put_in_file(home: Workspace, truth: Truth) -> Callable[[list[OnlineWindow]], None]:
+    """Return what publishes to the embedded online store of a home."""
+    from backsight_features.store import Store
+    from backsight_features.store.shelf import Prepared, Shelf
+
+    store = Store(ROOT / "feature_repo", home)
+    store.apply()
+    shelf, view = Shelf(store._feast, home.online), store._feast.get_feature_view(window_view_name(SERVICE))
+
+    def put(windows: list[OnlineWindow]) -> None:
+        packed = {window.symbol: truth.packed(window) for window in windows}
+        made = [Prepared(symbol=symbol, data=data, window=unpack(data)) for symbol, data in packed.items()]
+        assert shelf.publish(view, truth.contract, made) == ["written"] * len(made)
+
+    return put
 
 
 @dataclass
@@ -265,13 +285,21 @@ def largest(process: int) -> float:
     return max(int(peak[1]) / 1024 for peak in peaks if peak)
 
 
-@pytest.mark.parametrize("size", [SMALL, pytest.param(HOURS_OF_LOAD, marks=pytest.mark.prove)], ids=["small", "hours"])
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        pytest.param("redis", SMALL, id="redis, small"),
+        pytest.param("redis", HOURS_OF_LOAD, id="redis, an hour's worth", marks=pytest.mark.prove),
+        pytest.param("sqlite", MINUTES_OF_LOAD, id="sqlite", marks=pytest.mark.prove),
+    ],
+)
 def test_every_answer_under_load_is_that_of_the_offline_computation(
+    kind: str,
     size: Size,
     world: Callable[..., TrainingSet],
     straight_bundle: Callable[..., Path],
-    own_redis: Any,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     home, data = Workspace(root=tmp_path / "home"), world(4, hours=1100, length=LENGTH)
     versions = size.bars + 10 * (1 + size.outages)
@@ -281,10 +309,17 @@ def test_every_answer_under_load_is_that_of_the_offline_computation(
     answers = truth.document(versions, [bitcoin, [ether]])
     (tmp_path / "truth.json").write_text(json.dumps(answers))
     history, log = History(), ForecastLog(home.forecasts)
+    told: dict[str, str] = {}
+    if kind == "redis":
+        own_redis = request.getfixturevalue("own_redis")
+        told = {"BACKSIGHT_REDIS": f"{own_redis.where},socket_timeout=0.5"}
+        put = partial(put_in_redis, own_redis.where, truth)
+    else:
+        put = put_in_file(home, truth)
 
     def publish() -> None:
         version, begun = len(history.published), time.monotonic()
-        put_online(own_redis.where, truth, [truth.window(symbol, version) for symbol in SYMBOLS])
+        put([truth.window(symbol, version) for symbol in SYMBOLS])
         history.published.append((begun, time.monotonic()))
 
     def promote() -> None:
@@ -296,33 +331,39 @@ def test_every_answer_under_load_is_that_of_the_offline_computation(
         bundle.promote(home.models, ether)
         promote()
         publish()
-        told = {"BACKSIGHT_REDIS": f"{own_redis.where},socket_timeout=0.5"}
         port, process = running.enter_context(serving(home, truth.at, told))
         before = largest(process)
         script = [sys.executable, str(Path(__file__).with_name("soak_load.py")), str(port)]
         arguments = [tmp_path / "truth.json", tmp_path, size.requests, 60 * size.most_minutes, size.per_bar]
         load = running.enter_context(
-            subprocess.Popen([*script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen([*script, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         )
+        assert load.stdin is not None
         assert load.stdout is not None
-        outages, went = size.away_at, 0.0
-        for bar, line in enumerate(load.stdout):
-            if went:
-                # Lines may still be on their way from before.
-                if line.startswith("errors") and float(line.split()[1]) > went:
+        bar, outages, went = 0, size.away_at, 0.0
+        for line in load.stdout:
+            what, when = line.split()
+            if what == b"errors":
+                # There may be some on their way from before.
+                if went and float(when) > went:
                     own_redis.come()
                     history.away.append((went, time.monotonic()))
                     went = 0.0
                     if len(history.away) % 5 == 0:
                         log.fold()
                 continue
-            publish()
-            if bar >= len(history.promoted) * size.bars_per_model:
-                promote()
-            if outages and bar >= outages[0]:
-                outages.pop(0)
-                went = time.monotonic()
-                own_redis.go(hang=len(history.away) % 2 == 1)
+            if not went:
+                publish()
+                if bar >= len(history.promoted) * size.bars_per_model:
+                    promote()
+                if outages and bar >= outages[0]:
+                    outages.pop(0)
+                    went = time.monotonic()
+                    own_redis.go(hang=len(history.away) % 2 == 1)
+            bar += 1
+            with suppress(BrokenPipeError):  # after the last request
+                load.stdin.write(b"\n")
+                load.stdin.flush()
         assert load.wait() == 0
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             counted = re.findall(r'^backsight_requests_total{route="/v1/.*} (.*)$', answer.read().decode(), re.M)
@@ -343,7 +384,7 @@ def test_every_answer_under_load_is_that_of_the_offline_computation(
     assert history.outdated(right) == 0
     assert history.disowned(right) == 0
     assert len(history.away) == size.outages or made < size.requests
-    assert {(status, kind) for _, _, status, kind in errors} == {(503, "urn:backsight:source-error")}
+    assert {(status, what) for _, _, status, what in errors} <= {(503, "urn:backsight:source-error")}
     assert history.needless(errors) == []
     log.fold()
     logged, seen = log.frame()["id"].to_list(), set(map(tuple, right[right[:, 4] >= 0, 2:].astype(int).tolist()))
