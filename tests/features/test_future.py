@@ -105,7 +105,7 @@ def test_no_feature_changes_with_facts_that_became_known_later(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("count", [3, pytest.param(6, marks=pytest.mark.prove)])
 def test_builds_in_between_see_no_future_either(
     count: int, tmp_path: Path, world: Callable, futures_seen: Callable
 ) -> None:

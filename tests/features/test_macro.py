@@ -212,7 +212,7 @@ def plain_surprise(vintages: pl.DataFrame, series: Series, instant: datetime) ->
     return raw[-1] / math.sqrt(fmean(value**2 for value in judged))
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 10))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 3))])
 def test_states_agree_with_looking_at_each_instant_alone(seed: int, published: Callable) -> None:
     rng = np.random.default_rng(seed)
     series = BY_ID["CPIAUCSL"]
