@@ -276,8 +276,8 @@ def seen(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the journey first: it takes longest, and nobody should be left waiting for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_journey.py")
+    """Put the longest files first, the journey before all: nobody should be left waiting for one at the end."""
+    items.sort(key=lambda item: (item.path.name != "test_journey.py", "model" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")
