@@ -55,7 +55,7 @@ def test_no_trial_sees_what_a_fold_tests_on_and_the_seed_decides(
     others = np.setdiff1d(np.arange(len(data)), part.train)
     log_rv[others], log_return[others] = 99.0, -log_return[others]
     changed = replace(data, windows=replace(data.windows, rows=rows), log_rv=log_rv, log_return=log_return)
-    assert tuned(changed, part) == made
+    assert tuned(changed, part, trials=2) == made[:2]
     assert tuned(data, part, seed=2, trials=2)[1].settings != made[1].settings
 
 
