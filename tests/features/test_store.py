@@ -1,6 +1,6 @@
 """The store over a small feature repo on disk: Feast, Delta and SQLite as they run."""
 
-import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -377,6 +377,17 @@ def test_verbs(repo: Path, workspace: Workspace, store_module: ModuleType) -> No
     assert [window["outcome"] for window in document["windows"]] == ["written", "written"]
     second = CliRunner().invoke(cli, [*home, *arguments, *instant], catch_exceptions=False)
     assert "BTC-USD: unchanged, newest bar closed 2024-01-02 00:00 UTC" in second.output
+
+
+def test_feast_is_imported_without_pytorch_which_can_be_found_all_the_same() -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("needs PyTorch: pip install 'backsight-ingest[torch]'")
+    program = (
+        "import importlib.util, sys, backsight_features.store\n"
+        "print('torch' in sys.modules, importlib.util.find_spec('torch') is not None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "False True\n"
 
 
 @pytest.mark.slow
