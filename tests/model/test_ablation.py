@@ -7,11 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 from backsight_features import book
-from backsight_model.proof import compare, judge
 from backsight_model.settings import Settings
 from backsight_model.training import TrainingSet
-from backsight_model.verdict import TARGETS, Losses, losses
-from backsight_model.walk import MODEL, walk
+from backsight_model.verdict import TARGETS, Losses, decide, losses
+from backsight_model.walk import walk
 
 HOUR, HOURS = timedelta(hours=1), 1_800
 START = np.datetime64("2023-01-01T00:00:00", "us")
@@ -52,20 +51,8 @@ def lost(data: TrainingSet, service: str) -> Losses:
 
 def over(one: Losses, other: Losses) -> dict[str, bool]:
     """Return in which targets a service is proven to be better than another, as `train --compare` asks."""
-    assert (one.at == other.at).all()
-    asked = {
-        target: (
-            compare(
-                one.of(target)[MODEL],
-                other.of(target)[MODEL],
-                lag=one.lag,
-                model=one.service,
-                reference=other.service,
-            ),
-        )
-        for target in TARGETS
-    }
-    return {claim.name: claim.proven for claim in judge(asked)}
+    claims = {claim.name: claim.proven for claim in decide(one, [other]).claims}
+    return {target: claims[f"{target}: {one.service} over {other.service}"] for target in TARGETS}
 
 
 def added(seed: int, made_of: Callable[..., TrainingSet]) -> tuple[dict[str, bool], dict[str, bool]]:
