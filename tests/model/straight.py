@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from backsight_model import bundle, proof
 from backsight_model.baselines import HAR_TERMS, fit_har
+from backsight_model.drift import Reference
 from backsight_model.linear import LOGIT, OUTPUTS, RESIDUAL
 from backsight_model.manifest import Manifest, features_digest
 from backsight_model.quantiles import GAUSSIAN
@@ -76,5 +77,6 @@ def write_bundle(models: Path, data: TrainingSet, symbol: str, *, skill: bool = 
         residual_scale=0.5,
         network=network,
         further=further,
+        inputs={symbol: Reference.of(newest, features)},
     )
     return bundle.write(models, fitted, manifest=manifest, settings=Settings(), timeframe=HOUR, verdict=verdict)

@@ -30,7 +30,8 @@ def plan_of(folder: Path, text: str = TEXT) -> LivePlan:
 def test_a_plan_becomes_verbs_in_the_order_in_which_they_depend_on_each_other(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     verbs = [step.arguments[0] for step in plan.steps]
-    assert verbs == ["pull", "pull", "score", "build", "publish", "forecast", "forecast", "retrain", "retrain"]
+    assert verbs == ["pull", "pull", "score", "build", "publish", *["forecast"] * 3, *["retrain"] * 2]
+    assert plan.steps[7].arguments[:2] == ("forecast", "--shadow")
     assert [step.arguments[0] for step in plan.looks] == ["status", "watch"]
     assert plan.looks[1].arguments[1:] == ("--bars", "binance:BTC-USDT:1h", "--bars", "kraken:ETH-USD:1h")
     assert plan.steps[0].arguments == ("pull", "prices", "--exchange", "binance", "--symbol", "BTC/USDT")

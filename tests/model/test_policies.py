@@ -65,3 +65,18 @@ def test_drift_decides_once_there_is_something_to_compare_on(since_last: int | N
     still = decided("drift", 500, since_last, look=lambda: STILL)
     assert not still.due
     assert still.why == "too little has come since to say"
+
+
+def test_what_was_seen_of_live_forecasts_decides_too_and_is_the_reason() -> None:
+    def decided_by(found: Drift, *alerts: str, new: int = 500) -> Decision:
+        policy = Policy.parse("drift")
+        return policy.decide(new, since_last=new, horizon=24, look=lambda: found, alerts=alerts)
+
+    assert not decided_by(STILL).due
+    seen = decided_by(STILL, "BTC: inputs moved", "BTC: it is a loss")
+    assert (seen.due, seen.why) == (True, "seen live: BTC: inputs moved; BTC: it is a loss")
+    both = decided_by(MOVED, "BTC: inputs moved")
+    assert both.why == f"{MOVED.words}; seen live: BTC: inputs moved"
+    assert not decided_by(STILL, "BTC: inputs moved", new=71).due, "nothing to compare a challenger on"
+    every = Policy.parse("every:720").decide(500, since_last=500, horizon=24, look=not_asked, alerts=["x"])
+    assert not every.due

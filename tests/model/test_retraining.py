@@ -19,9 +19,10 @@ from backsight_features.lake import Lake
 from backsight_features.schemas import BARS
 from backsight_features.snapshot import Snapshot
 from backsight_features.workspace import Workspace
-from backsight_model import bundle, retraining
+from backsight_model import bundle, retraining, shadows
 from backsight_model.challenge import Comparison
 from backsight_model.lineage import Inherited, Refit
+from backsight_model.live.lastseen import WATCHED, keep
 from backsight_model.policies import Policy
 from backsight_model.provenance import provenance
 from backsight_model.retraining import Outcome, retrain
@@ -220,9 +221,16 @@ def test_a_challenger_that_is_not_worse_takes_over_once_whatever_cuts_the_run_of
 
 def test_a_champion_stays_where_the_challenger_is_worse(home: Home) -> None:
     name = champion(home, window=timedelta(days=4))  # next to nothing to learn from
-    outcome = home.retrain("every:400:cold")
+    alert = {"rule": "switched", "symbol": "BTC-USD", "said": "BTC-USD: loss rose"}
+    seen = {"symbol": "BTC-USD", "bundle": name, "at": NOW.isoformat(), "alerts": [alert]}
+    keep(home.workspace.live / WATCHED, {"symbols": [seen | {"bundle": "another"}]})
+    assert not home.retrain("drift:cold").due
+    keep(home.workspace.live / WATCHED, {"symbols": [seen]})
+    outcome = home.retrain("drift:cold")
     assert outcome.due
+    assert outcome.why.startswith("seen live: BTC-USD: loss rose")
     assert not outcome.promoted, outcome.line
+    assert shadows.named(home.models) == {"BTC-USD": outcome.challenger}
     assert "the challenger is worse on 336 instants" in outcome.line
     assert home.used() == name
     assert outcome.challenger is not None

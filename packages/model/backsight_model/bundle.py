@@ -25,6 +25,7 @@ from backsight_features.errors import BadInput, Missing
 
 from backsight_model.arrays import Float32Array, FloatArray
 from backsight_model.baselines import Har
+from backsight_model.drift import Reference
 from backsight_model.lineage import Proof, Refit
 from backsight_model.manifest import Manifest
 from backsight_model.quantiles import LEVELS
@@ -98,6 +99,8 @@ class Bundle:
         Of the Q quantiles of the return.
     further : tuple of Reach
         The further horizons.
+    inputs : dict of str to Reference
+        See `walk.Fitted`.
     proven : dict of str to bool
         Whether skill was proven, by target and further horizon.
     word : str
@@ -130,6 +133,7 @@ class Bundle:
     residual_scale: float
     levels: tuple[float, ...]
     further: tuple[Reach, ...]
+    inputs: dict[str, Reference]
     proven: dict[str, bool]
     word: str
     override: Override | None
@@ -188,6 +192,7 @@ def write(
             {"horizon": bars, "harx": lines.harx.to_json(), "residual_scale": lines.residual_scale}
             for bars, lines in zip(manifest.further, fitted.further, strict=True)
         ],
+        "inputs": {symbol: reference.to_json() for symbol, reference in fitted.inputs.items()},
         "epochs": list(fitted.network.epochs),
         "fitted_on": "all samples (the LSTM on all but the last), after the walk-forward proof of earlier fits"
         if refit is None
@@ -265,6 +270,7 @@ def read(folder: Path) -> Bundle:
             )
             for state in document["further"]
         ),
+        inputs={symbol: Reference.from_json(state) for symbol, state in document["inputs"].items()},
         proven=document["proven"],
         word=document["word"],
         override=None if document["override"] is None else Override(**document["override"]),

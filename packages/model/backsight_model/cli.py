@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from backsight_features.options import JSON, REPO
@@ -9,6 +10,11 @@ from backsight_features.workspace import Workspace
 
 from backsight_model.progress import progress
 from backsight_model.words import listed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backsight_features.errors import BacksightError
 
 
 @click.command()
@@ -126,23 +132,28 @@ def train(
 @click.command()
 @click.argument("bundle")
 @click.option("--override", "reason", metavar="REASON", help="Use it without proven skill, and say why.")
+@click.option("--shadow", is_flag=True, help="Let it forecast beside what is in use, which ends it if named so.")
 @JSON
 @click.pass_obj
-def promote(workspace: Workspace, bundle: str, reason: str | None, as_json: bool) -> None:
+def promote(workspace: Workspace, bundle: str, reason: str | None, shadow: bool, as_json: bool) -> None:
     """Make BUNDLE, a name or a folder, the one that forecasts its symbols.
 
     Refuses a bundle without proven skill, unless there is a reason. The reason is kept in the bundle, stands in its
-    report, and ends each of its forecasts.
+    report, and ends each of its forecasts. With --shadow it is used for nothing but to be compared.
 
     \b
       backsight promote forecast_1h-3f2a91c07b1e
       backsight promote forecast_1h-3f2a91c07b1e --override "to try the service"
+      backsight promote forecast_1h-3f2a91c07b1e --shadow
     """
     from backsight_features.clocks import utc_now
 
     from backsight_model.promotion import promote as promote_in
 
     folder = Path(bundle) if Path(bundle).is_dir() else workspace.models / bundle
+    if shadow:
+        _shadow(workspace, folder.name, reason, as_json=as_json)
+        return
     promoted, report = promote_in(workspace, folder, reason=reason, now=utc_now())
     override = promoted.override
     if as_json:
@@ -168,33 +179,78 @@ def promote(workspace: Workspace, bundle: str, reason: str | None, as_json: bool
 
 @click.command()
 @REPO
-@click.argument("symbol")
+@click.argument("symbol", required=False)
 @click.option("--at", metavar="INSTANT", help="As of 2024-03-01T12:00:00Z; now unless given.")
+@click.option("--shadow", is_flag=True, help="Log what all bundles in shadow say, in the place of SYMBOL.")
 @JSON
 @click.pass_obj
-def forecast(workspace: Workspace, repo: Path, symbol: str, at: str | None, as_json: bool) -> None:
+def forecast(workspace: Workspace, repo: Path, symbol: str | None, at: str | None, shadow: bool, as_json: bool) -> None:
     """Print the forecast for SYMBOL from what is online.
 
     Refuses what is missing, stale, or stamped after the instant, and says so where the model has no proven skill. It is
-    kept in the forecast log: `backsight replay` makes it again.
+    kept in the forecast log: `backsight replay` makes it again. What bundles in shadow say is kept apart, for
+    `backsight watch` alone.
 
     \b
       backsight forecast BTC-USD
       backsight forecast BTC-USD --at 2022-05-09T12:01:00Z --json
+      backsight forecast --shadow
     """
     from backsight_features.clocks import parse_instant, utc_now
+    from backsight_features.errors import BadInput
+
+    if shadow == (symbol is not None):
+        raise BadInput("name a symbol, or --shadow for all bundles in shadow")
+    instant = parse_instant(at) if at else utc_now()
+    if symbol is None:
+        _in_shadow(workspace, repo, instant, as_json=as_json)
+        return
     from backsight_features.store import Store
 
     from backsight_model.bundle import current
     from backsight_model.forecast import forecast as forecast_from
     from backsight_model.forecast_log import ForecastLog
 
-    instant = parse_instant(at) if at else utc_now()
     bundle = current(workspace.models, symbol)
     window = Store(repo, workspace).online(bundle.service, symbol, at=instant)
     made = forecast_from(bundle, window)
     name = ForecastLog(workspace.forecasts).add(made, window)
     click.echo(json.dumps({"id": name} | made.to_json()) if as_json else made.line)
+
+
+def _shadow(workspace: Workspace, name: str, reason: str | None, *, as_json: bool) -> None:
+    """Put a bundle in shadow, or end what is in that of the bundle in use which is named."""
+    from backsight_features.errors import BadInput
+
+    from backsight_model import shadows
+    from backsight_model.bundle import pointers
+
+    if reason is not None:
+        raise BadInput("--override is for what is used; a bundle in shadow needs no skill and is never served")
+    led = [symbol for symbol, pointer in pointers(workspace.models).items() if pointer["bundle"] == name]
+    if led:
+        shadows.end(workspace.models, led)
+    symbols = led or shadows.put(workspace.models, name).symbols
+    said = f"nothing forecasts {listed(symbols)} in the shadow of {name} any more"
+    if not led:
+        said = f"{name} forecasts {listed(symbols)} in shadow"
+    click.echo(json.dumps({"symbols": symbols, "shadow": None if led else name}) if as_json else said)
+
+
+def _in_shadow(workspace: Workspace, repo: Path, at: "datetime", *, as_json: bool) -> None:
+    """Log what each bundle in shadow says, and raise the first of what went wrong once all were asked."""
+    from backsight_model import shadows
+
+    made: list[dict[str, Any]] = []
+    failed: list[BacksightError] = []
+    if shadows.named(workspace.models):
+        from backsight_features.store import Store  # takes seconds
+
+        made, failed = shadows.forecast_all(workspace, Store(repo, workspace), at=at)
+    said = [f"{one['symbol']} by {one['bundle']} in shadow, id {one['id']}" for one in made]
+    click.echo(json.dumps(made) if as_json else "\n".join(said or ["no bundle is in shadow"]))
+    for error in failed:
+        raise error
 
 
 def _share(text: str) -> float:

@@ -1,7 +1,7 @@
 """When to train again: never, every so many bars, or when something drifted; and whether from where the model is."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ class Policy:
     every : int or None
         Train again once so many new samples, one a bar, have their label.
     drift : bool
-        Train again when the inputs moved or a loss rose.
+        Train again when the inputs moved or a loss rose, or `watch` says so of what was handed out.
     warm : bool
         Whether to go on from the network in use, with the scaling that it has; otherwise from nothing.
 
@@ -60,7 +60,9 @@ class Policy:
         rule = "drift" if self.drift else "never" if self.every is None else f"every:{self.every}"
         return rule if self.warm else f"{rule}:cold"
 
-    def decide(self, new: int, *, since_last: int, horizon: int, look: Callable[[], Drift]) -> "Decision":
+    def decide(
+        self, new: int, *, since_last: int, horizon: int, look: Callable[[], Drift], alerts: Sequence[str] = ()
+    ) -> "Decision":
         """Return whether to train again.
 
         Parameters
@@ -73,6 +75,8 @@ class Policy:
             Bars that a label reaches ahead.
         look : callable
             Looks for drift; asked only where the answer counts.
+        alerts : sequence of str
+            What `watch` says against the forecasts that were handed out.
         """
         if self.every is None and not self.drift:
             return Decision(due=False, why="the policy is never to train again")
@@ -87,7 +91,10 @@ class Policy:
             said = f"{since_last} new samples since the last challenger was trained, {STRETCH} are waited for"
             return Decision(due=False, why=said)
         found = look()
-        return Decision(due=found.drifted, why=found.words, drift=found)
+        if not alerts:
+            return Decision(due=found.drifted, why=found.words, drift=found)
+        seen = f"seen live: {'; '.join(alerts)}"
+        return Decision(due=True, why=f"{found.words}; {seen}" if found.drifted else seen, drift=found)
 
 
 @dataclass(frozen=True, kw_only=True)

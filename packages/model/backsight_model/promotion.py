@@ -9,7 +9,7 @@ from pathlib import Path
 from backsight_features.errors import BadInput
 from backsight_features.workspace import Workspace
 
-from backsight_model import bundle
+from backsight_model import bundle, shadows
 from backsight_model.bundle import Bundle, Override
 
 BEGIN, END = "<!-- promotion -->", "<!-- /promotion -->"
@@ -41,6 +41,8 @@ def promote(workspace: Workspace, folder: Path, *, reason: str | None, now: date
             raise BadInput("the reason of an override is blank; say why a model without proven skill is to be used")
         override = Override(reason=on_one_line, at=now.isoformat(timespec="seconds"))
     promoted = bundle.promote(workspace.models, folder, override=override)
+    in_shadow = shadows.named(workspace.models)
+    shadows.end(workspace.models, [one for one in promoted.symbols if in_shadow.get(one) == promoted.name])
     report = workspace.reports / promoted.name
     if promoted.override is None or not (report / "report.json").exists():
         return promoted, None

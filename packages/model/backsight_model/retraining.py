@@ -17,12 +17,13 @@ from backsight_features.lake import Lake
 from backsight_features.workspace import Workspace
 from filelock import FileLock, Timeout
 
-from backsight_model import bundle, challenge
+from backsight_model import bundle, challenge, shadows
 from backsight_model.arrays import FloatArray, IntArray
 from backsight_model.bundle import Bundle, Override
 from backsight_model.drift import Drift, look
 from backsight_model.instants import Instants
 from backsight_model.lineage import Inherited, Refit
+from backsight_model.live.lastseen import to_mend
 from backsight_model.manifest import features_digest
 from backsight_model.policies import Decision, Policy
 from backsight_model.provenance import Provenance, provenance
@@ -105,6 +106,7 @@ class _Case:
 
     champion: Bundle
     models: Path
+    live: Path
     policy: Policy
     override: Override | None
     now: datetime
@@ -191,7 +193,7 @@ def retrain(
             raise Busy(f"another model was promoted for {series[0].symbol} this moment; try again")
         permission = _permission(champion, series, override, now)
         _refuse_split(champion, bundle.pointers(models))
-        case = _Case(champion=champion, models=models, policy=policy, override=permission, now=now)
+        case = _Case(champion=champion, models=models, live=workspace.live, policy=policy, override=permission, now=now)
         if (cut_off := _cut_off(case)) is not None:
             return _close(case, *cut_off, "its run had been cut off")
         tape = _tape(case, store, workspace)
@@ -262,6 +264,9 @@ def _cut_off(case: _Case) -> tuple[str, Refit] | None:
 def _close(case: _Case, challenger: str, refit: Refit, why: str, drift: Drift | None = None) -> Outcome:
     if refit.won:
         bundle.promote(case.models, case.models / challenger, override=case.override)
+    else:
+        losers = [entry["challenger"] for entry in history(case.models) if not entry["won"]]
+        shadows.stand_by(case.models, challenger, losers=losers)
     _note(case.models, challenger, refit)
     compared = challenge.Comparison.from_json(refit.comparison).words
     return case.outcome(f"{why}; {compared}", drift, challenger, refit)
@@ -324,6 +329,7 @@ def _decide(case: _Case, tape: _Tape) -> Decision:
             # So many samples in a row are a horizon: symbols of one instant are neighbours.
             horizon=data.horizon * len(data.by_symbol),
         ),
+        alerts=to_mend(case.live, champion.name),
     )
 
 

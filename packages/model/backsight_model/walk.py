@@ -11,6 +11,7 @@ from backsight_features.errors import BadInput
 from backsight_model import baselines, linear, rivals
 from backsight_model.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from backsight_model.baselines import Har
+from backsight_model.drift import Reference, references
 from backsight_model.instants import Instants
 from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
 from backsight_model.quantiles import GAUSSIAN, LEVELS
@@ -75,11 +76,14 @@ class Fitted(Straight):
     ----------
     network : Network
         What an LSTM makes of the lines of all horizons.
+    inputs : dict of str to Reference
+        By symbol, how the newest slots were distributed that were learnt from.
     further : tuple of Straight
         The lines of further horizons.
     """
 
     network: "Network"
+    inputs: dict[str, Reference]
     further: tuple[Straight, ...] = ()
 
     @property
@@ -324,7 +328,10 @@ def learn(data: TrainingSet, part: Fold, *, settings: Settings, seed: int, warm:
         seed=seed,
         warm=None if warm is None else warm.network,
     )
-    return Fitted(**vars(lines[0]), network=network, further=lines[1:])
+    inputs = references(
+        data.windows.rows[data.windows.index[part.train, -1]], data.windows.symbol[part.train], data.windows.features
+    )
+    return Fitted(**vars(lines[0]), network=network, inputs=inputs, further=lines[1:])
 
 
 def outlooks(

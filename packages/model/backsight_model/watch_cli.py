@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -46,17 +46,23 @@ def watch(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
     from backsight_features.lake import Lake
     from backsight_features.snapshot import Snapshot
 
+    from backsight_model import shadows
     from backsight_model.bundle import read as bundle
     from backsight_model.forecast_log import ForecastLog
-    from backsight_model.live.lastseen import WATCHED, keep
     from backsight_model.live.watching import watch as look
 
-    now, log = utc_now(), ForecastLog(workspace.forecasts)
-    log.fold()
-    frame, facts = log.frame(), Snapshot.take(Lake(workspace.lake))
+    now, logs = utc_now(), (ForecastLog(workspace.forecasts), shadows.log(workspace))
+    for log in logs:
+        log.fold()
+    frame, beside = (log.frame() for log in logs)
+    facts, in_shadow = Snapshot.take(Lake(workspace.lake)), shadows.named(workspace.models)
     bundles = cache(lambda name: bundle(workspace.models / name))
-    seen = [look(series.symbol, frame, read(facts, series), bundles, now=now) for series in map(BarSeries.parse, names)]
-    keep(workspace.live / WATCHED, {"at": now.isoformat(), "symbols": _with_charts(seen)})
+    seen = []
+    for series in map(BarSeries.parse, names):
+        challenger = in_shadow.get(series.symbol)
+        shadow = None if challenger is None else (challenger, beside)
+        seen.append(look(series.symbol, frame, read(facts, series), bundles, now=now, shadow=shadow))
+    _keep(workspace.live, seen, now.isoformat())
     alerts = [alert for one in seen for alert in one.alerts]
     if as_json:
         click.echo(json.dumps({"symbols": [one.to_json() for one in seen]}))
@@ -65,22 +71,32 @@ def watch(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
             last = "never" if one.last_at is None else f"of the bar that closed at {one.last_at:%Y-%m-%dT%H:%M:%SZ}"
             click.echo(f"{one.symbol}: last forecast {last}; {one.known} outcomes known, {one.open} open")
             for interval in one.intervals:
-                bounds = f"[{interval.low:+.4f}, {interval.high:+.4f}]"
-                click.echo(f"  {interval.what}: {interval.mean:+.4f} {bounds} over {interval.blocks} horizons")
-    _send(workspace.forecasts / _TOLD, [{"rule": one.rule, "symbol": one.symbol, "said": one.said} for one in alerts])
+                click.echo(f"  {interval.what}: {interval.words}")
+            for part in (one.inputs, one.challenger):
+                if part is not None:
+                    click.echo(f"  {part.words}")
+    _send(
+        workspace.forecasts / _TOLD,
+        [{"rule": one.rule, "symbol": one.symbol, "said": one.said} for one in alerts],
+        looked_at=[one.symbol for one in seen],
+    )
     if alerts:
         raise NeedsAttention("; ".join(one.said for one in alerts))
 
 
-def _with_charts(seen: "Sequence[Watched]") -> list[dict[str, Any]]:
-    points = min(_POINTS, _MOST_POINTS // len(seen))
-    return [
-        one.to_json() | {"recent": None if one.recent is None else one.recent.thinned(points).to_json()} for one in seen
-    ]
+def _keep(folder: Path, seen: "Sequence[Watched]", at: str) -> None:
+    """Write what was seen for the page, beside what was last seen of symbols that were not looked at now."""
+    from backsight_model.live.lastseen import WATCHED, keep, others
+
+    with others(folder / WATCHED, [one.symbol for one in seen]) as before:
+        points = min(_POINTS, _MOST_POINTS // (len(seen) + len(before)))
+        charts = [None if one.recent is None else one.recent.thinned(points).to_json() for one in seen]
+        fresh = [one.to_json() | {"at": at, "recent": chart} for one, chart in zip(seen, charts, strict=True)]
+        keep(folder / WATCHED, {"at": at, "symbols": sorted([*before, *fresh], key=lambda one: str(one["symbol"]))})
 
 
-def _send(told: Path, alerts: list[dict[str, Any]]) -> None:
-    """Send the alerts of which no like one stood at the last look, and remember those that stand."""
+def _send(told: Path, alerts: list[dict[str, Any]], *, looked_at: Collection[str]) -> None:
+    """Send the alerts of which no like one stood at the last look at the symbol, and remember those that stand."""
     from backsight_features.errors import BadInput, SourceError
 
     before = json.loads(told.read_text(encoding="utf-8")) if told.exists() else []
@@ -98,4 +114,5 @@ def _send(told: Path, alerts: list[dict[str, Any]]) -> None:
             # Not the message of requests: the address in it may hold a secret.
             raise SourceError(f"the alerts could not be sent to {WEBHOOK}: {type(error).__name__}") from None
     told.parent.mkdir(parents=True, exist_ok=True)
-    told.write_text(json.dumps([[one["rule"], one["symbol"]] for one in alerts]), encoding="utf-8")
+    others = [[rule, symbol] for rule, symbol in before if symbol not in looked_at]
+    told.write_text(json.dumps(others + [[one["rule"], one["symbol"]] for one in alerts]), encoding="utf-8")

@@ -24,9 +24,13 @@ from backsight_features.workspace import Workspace
 from backsight_ingest.status import Ran, Status
 from backsight_ingest.status_cli import _status_document
 from backsight_model import bundle
+from backsight_model.drift import Inputs
+from backsight_model.live.intervals import Interval
 from backsight_model.live.lastseen import STATUS, WATCHED, keep
 from backsight_model.live.recent import Recent
-from backsight_model.live.watching import Alert, Interval, Watched
+from backsight_model.live.rules import Alert
+from backsight_model.live.shadow import Challenger
+from backsight_model.live.watching import Watched
 from backsight_model.serving.app import Serving, application
 from backsight_model.serving.keys import Keys, fresh
 from backsight_model.training import TrainingSet
@@ -87,7 +91,15 @@ class Screen:
                 [(entity_key(symbol), name, value) for name, value in rows],
             )
 
-    def watch(self, symbol: str, *, gain: float = 0.05, alerts: tuple[Alert, ...] = ()) -> dict[str, Any]:
+    def watch(
+        self,
+        symbol: str,
+        *,
+        gain: float = 0.05,
+        alerts: tuple[Alert, ...] = (),
+        inputs: Inputs | None = None,
+        challenger: Challenger | None = None,
+    ) -> dict[str, Any]:
         """Return what `watch` would have kept of two weeks of a symbol."""
         rng = np.random.default_rng(len(symbol))
         at = np.datetime64(CLOSED.replace(tzinfo=None), "us") - np.arange(335, -1, -1) * np.timedelta64(1, "h")
@@ -101,6 +113,7 @@ class Screen:
         others = [("gain on a coin, direction", 0.001), ("bias of log variance", 0.01), ("bias of P(up)", -0.004)]
         seen = Watched(
             symbol=symbol,
+            bundle="b",
             last_at=CLOSED,
             known=312,
             open=24,
@@ -108,10 +121,13 @@ class Screen:
                 Interval(what=what, mean=mean, low=mean - 0.04, high=mean + 0.04, blocks=13)
                 for what, mean in gains + others
             ),
+            inputs=inputs,
+            challenger=challenger,
             alerts=alerts,
             recent=None,
         )
-        return seen.to_json() | {"recent": Recent(observed_at=at, said=level, came=came, step=HOUR).to_json()}
+        chart = Recent(observed_at=at, said=level, came=came, step=HOUR).to_json()
+        return seen.to_json() | {"at": (self.now - timedelta(minutes=1)).isoformat(), "recent": chart}
 
     def look(
         self, *watched: dict[str, Any], jobs: tuple[Status, ...] = (), ago: timedelta = timedelta(minutes=1)

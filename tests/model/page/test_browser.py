@@ -4,11 +4,16 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
-from backsight_model.live.watching import Alert
+from backsight_model.drift import Inputs
+from backsight_model.live.intervals import Interval
+from backsight_model.live.rules import Alert
+from backsight_model.live.shadow import Challenger
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -206,6 +211,49 @@ def test_what_is_well_is_said_to_be_and_what_is_stale_is_refused_with_the_reason
     assert "closed at 2023-02-10T07:00:00Z, 5:02:00 before" in tab.text("article.card .loud")
     assert "chance of a rise" not in tab.text("article.card")
     assert "backsight watch last ran 5 h 1 min ago" in tab.text("#findings")
+
+
+def test_inputs_that_drift_are_to_act_on_and_a_challenger_is_a_line(tabs: Callable[..., Tab]) -> None:
+    tab = tabs()
+    tab.screen.promote("BTC-USD")
+    tab.screen.publish("BTC-USD")
+    psi = {"volume_z_168h": 1.5, "ret_log_1h": 0.1}
+    inputs = Inputs(psi=psi, usual=dict.fromkeys(psi, 0.3), since=np.datetime64("2023-01-13", "us"))
+    gain = Interval(what="errors less", mean=0.03, low=-0.01, high=0.07, blocks=40)
+    undecided = Challenger(name="forecast_1h-new", champion="forecast_1h-old", known=960, gain=gain)
+    drifting = Alert(rule="drifting", symbol="BTC-USD", said=f"BTC-USD: {inputs.words}")
+    fine = tab.screen.job("macro:fred:DGS10")
+    tab.screen.look(tab.screen.watch("BTC-USD", alerts=(drifting,), inputs=inputs, challenger=undecided), jobs=(fine,))
+    tab.open("ready")
+    assert tab.text("#headline") == "1 thing to act on"
+    said = "Alert, drifting: BTC-USD: inputs: 1 of 2 features moved, most volume_z_168h (PSI 1.50"
+    assert said in tab.text("#findings")
+    card = tab.text("article.card")
+    assert said in card
+    assert "Challenger in shadow: ○ undecided" in card
+    assert "losses lower by +3.00 % [-1.00, +7.00] over 40 horizons" in card
+    tab.click("article.card summary")
+    assert "inputs 1 of 2 features moved" in tab.text("article.card details").replace("\n", " ")
+    proven = replace(undecided, gain=replace(gain, low=0.01))
+    tab.screen.look(tab.screen.watch("BTC-USD", challenger=proven, alerts=proven.alerts("BTC-USD")), jobs=(fine,))
+    tab.click("#refresh")
+    tab.until("ready")
+    assert tab.text("#headline") == "1 thing to know"
+    assert "`backsight promote forecast_1h-new` puts it in the place of" in tab.text("#findings")
+    assert "Challenger in shadow: ● better" in tab.text("article.card")
+    assert tab.run(FAINT) == []
+
+
+def test_a_symbol_that_was_not_looked_at_with_the_others_is_named(tabs: Callable[..., Tab]) -> None:
+    tab = tabs()
+    for symbol in ("BTC-USD", "ETH-USD"):
+        tab.screen.promote(symbol, override="to try")
+        tab.screen.publish(symbol)
+    old = tab.screen.watch("ETH-USD") | {"at": (tab.screen.now - timedelta(hours=9)).isoformat()}
+    tab.screen.look(tab.screen.watch("BTC-USD"), old)
+    tab.open("ready")
+    assert "Not looked at: backsight watch last saw ETH-USD 9 h ago" in tab.text("#findings")
+    assert "saw BTC-USD" not in tab.text("#findings")
 
 
 def test_a_chart_draws_no_line_where_forecasts_are_missing_and_a_point_for_a_single_one(

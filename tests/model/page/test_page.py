@@ -15,7 +15,7 @@ from backsight_features.errors import NeedsAttention
 from backsight_features.lake import Lake
 from backsight_features.schemas import BARS
 from backsight_model import watch_cli
-from backsight_model.live.watching import Alert
+from backsight_model.live.rules import Alert
 from backsight_model.serving import overview
 
 

@@ -123,6 +123,7 @@ def _steps(said: dict[str, Any]) -> list[Step]:
     steps += [
         Step(name=f"forecast {symbol}", arguments=("forecast", symbol, *repo), needed=False) for symbol in symbols
     ]
+    steps.append(Step(name="shadow", arguments=("forecast", "--shadow", *repo), needed=False))
     if said["retrain"]:
         # Last, since it takes minutes where it is due.
         for name in said["bars"]:

@@ -1,66 +1,21 @@
-"""Watching what was handed out: is the model still better than simple forecasters, and does it say what it means.
+"""Watching what was handed out: is the model still better than simple forecasters, and does it say what it means."""
 
-Looked at after every bar, a test at 5 % finds something sooner or later in nothing. The intervals here hold at all
-instants at once: with 95 % none of them ever leaves out the true mean, however often one looks.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
+from backsight_features.clocks import parse_instant
 
-from backsight_model.arrays import FloatArray
 from backsight_model.bundle import Bundle
-from backsight_model.drift import worse
-from backsight_model.live.outcomes import Outcomes, outcomes
+from backsight_model.drift import RECENT, Inputs
+from backsight_model.live.intervals import Interval
+from backsight_model.live.outcomes import Outcomes, newest, outcomes
 from backsight_model.live.recent import Recent, recent
-from backsight_model.proof import LEVEL
-from backsight_model.verdict import log_loss
-
-BLOCKS: Final = 10
-"""Horizons of outcomes below which nothing is said."""
-TIGHTEST: Final = 100
-"""Horizons at which the intervals are as narrow as they can be made for one instant."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean with an interval that holds at all instants at once.
-
-    Attributes
-    ----------
-    what : str
-    mean, low, high : float
-    blocks : int
-        Horizons of outcomes that it rests on.
-    """
-
-    what: str
-    mean: float
-    low: float
-    high: float
-    blocks: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """Something that a person, or a policy, has to act on.
-
-    Attributes
-    ----------
-    rule : str
-        ``silent``, ``worse``, ``biased`` or ``switched``.
-    symbol : str
-    said : str
-        What was seen, since when and by how much.
-    """
-
-    rule: str
-    symbol: str
-    said: str
+from backsight_model.live.rules import Alert, broken, intervals, silent
+from backsight_model.live.shadow import Challenger, against
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +25,31 @@ class Watched:
     Attributes
     ----------
     symbol : str
+    bundle : str or None
+        The bundle that made the last forecast, which all but the last two are about.
     last_at : datetime or None
         Close of the newest bar that was forecast.
     known, open : int
         Forecasts whose outcome is known, and whose is not yet.
     intervals : tuple of Interval
         Gains on simple forecasters, and biases.
+    inputs : Inputs or None
+        Whether the inputs moved; None where there are too few forecasts to say.
+    challenger : Challenger or None
+        The bundle that forecasts in its shadow.
     alerts : tuple of Alert
     recent : Recent or None
         The last days for a chart; None where there is no forecast.
     """
 
     symbol: str
+    bundle: str | None
     last_at: datetime | None
     known: int
     open: int
     intervals: tuple[Interval, ...]
+    inputs: Inputs | None
+    challenger: Challenger | None
     alerts: tuple[Alert, ...]
     recent: Recent | None
 
@@ -93,16 +57,25 @@ class Watched:
         """Return plain values, without the chart."""
         return {
             "symbol": self.symbol,
+            "bundle": self.bundle,
             "last_at": None if self.last_at is None else self.last_at.isoformat(),
             "known": self.known,
             "open": self.open,
             "intervals": [asdict(one) for one in self.intervals],
+            "inputs": None if self.inputs is None else {"drifted": self.inputs.drifted, "words": self.inputs.words},
+            "challenger": None if self.challenger is None else self.challenger.to_json(),
             "alerts": [asdict(one) for one in self.alerts],
         }
 
 
 def watch(
-    symbol: str, log: pl.DataFrame, bars: pl.DataFrame, bundles: Callable[[str], Bundle], *, now: datetime
+    symbol: str,
+    log: pl.DataFrame,
+    bars: pl.DataFrame,
+    bundles: Callable[[str], Bundle],
+    *,
+    now: datetime,
+    shadow: tuple[str, pl.DataFrame] | None = None,
 ) -> Watched:
     """Return what is seen of a symbol, from the forecasts of the bundle that made the last one.
 
@@ -110,108 +83,78 @@ def watch(
     ----------
     symbol : str
     log : pl.DataFrame
-        `forecast_log.ForecastLog.frame`.
+        `forecast_log.ForecastLog.frame` of what was handed out.
     bars : pl.DataFrame
         All stored versions of the bars of its series.
     bundles : callable
         Returns a bundle by its name.
     now : datetime
+    shadow : tuple of str and pl.DataFrame, optional
+        Name of the bundle in shadow, and the log of what is forecast in shadow; None where there is no such bundle.
     """
     mine = log.filter(pl.col("symbol") == symbol).sort("observed_at", "at")
     if mine.is_empty():
         said = f"{symbol}: no forecast was ever handed out"
-        alert = Alert(rule="silent", symbol=symbol, said=said)
-        return Watched(symbol=symbol, last_at=None, known=0, open=0, intervals=(), alerts=(alert,), recent=None)
+        return Watched(
+            symbol=symbol,
+            bundle=None,
+            last_at=None,
+            known=0,
+            open=0,
+            intervals=(),
+            inputs=None,
+            challenger=None,
+            alerts=(Alert(rule="silent", symbol=symbol, said=said),),
+            recent=None,
+        )
     last = mine.row(-1, named=True)
     bundle = bundles(last["bundle"])
-    found = outcomes(mine.filter(pl.col("bundle") == bundle.name), bars, bundles)
-    intervals = _intervals(found)
-    alerts = [*_silent(symbol, last["observed_at"], bundle.timeframe, now), *_rules(symbol, found, intervals)]
+    made = mine.filter(pl.col("bundle") == bundle.name)
+    found = outcomes(made, bars, bundles)
+    seen, inputs = intervals(found), _inputs(symbol, made, bundle)
+    challenger = None
+    if shadow is not None:
+        name, frame = shadow
+        forecasts = frame.filter((pl.col("symbol") == symbol) & (pl.col("bundle") == name))
+        challenger = _challenger(name, found, bundle, forecasts, bars, bundles)
     return Watched(
         symbol=symbol,
+        bundle=bundle.name,
         last_at=last["observed_at"],
         known=len(found.observed_at),
         open=found.open,
-        intervals=intervals,
-        alerts=tuple(alerts),
+        intervals=seen,
+        inputs=inputs,
+        challenger=challenger,
+        alerts=(
+            *silent(symbol, last["observed_at"], bundle.timeframe, now),
+            *broken(symbol, found, seen, inputs),
+            *(() if challenger is None else challenger.alerts(symbol)),
+        ),
         recent=recent(found, bundle.timeframe),
     )
 
 
-def always(values: FloatArray, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return bounds of a mean that, looked at after each value, hold all the time with probability 1 - level.
-
-    The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2021, theorem 2.2), narrowest
-    after `TIGHTEST` values.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        In time order, 2 or more, nearly independent.
-    level : float
-        Chance that the true mean is ever outside.
-
-    Examples
-    --------
-    >>> low, high = always(np.tile([0.0, 1.0], 50))
-    >>> round(low, 2), round(high, 2)
-    (0.35, 0.65)
-    """
-    n = len(values)
-    rho2 = (-2 * np.log(level) + np.log(-2 * np.log(level)) + 1) / TIGHTEST
-    width = np.sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1) / level))
-    half = float(values.std() * width)
-    return float(values.mean()) - half, float(values.mean()) + half
+def _challenger(
+    name: str,
+    found: Outcomes,
+    bundle: Bundle,
+    forecasts: pl.DataFrame,
+    bars: pl.DataFrame,
+    bundles: Callable[[str], Bundle],
+) -> Challenger:
+    """Return what is known of the bundle in shadow; nothing of one that forecasts another horizon than this one."""
+    if forecasts.is_empty() or bundles(name).horizon != bundle.horizon:
+        return Challenger(name=name, champion=bundle.name, known=0, gain=None)
+    return against(found, outcomes(forecasts, bars, bundles), names=(bundle.name, name))
 
 
-def _intervals(found: Outcomes) -> tuple[Interval, ...]:
-    # Labels that overlap err together: the mean over each horizon is one value.
-    came = found.came_log_rv
-    lost = {name: np.square(came - forecast) for name, forecast in found.log_rv.items()}
-    series: Mapping[str, FloatArray] = {
-        "gain on HAR-X, volatility": lost["HAR-X"] - lost["model"],
-        "gain on persistence, volatility": lost["persistence"] - lost["model"],
-        "gain on a coin, direction": np.log(2) - log_loss(found.p_up, found.came_up),
-        "bias of log variance": came - found.log_rv["model"],
-        "bias of P(up)": found.came_up - found.p_up,
-    }
-    whole = len(came) // found.horizon
-    if whole < BLOCKS:
-        return ()
-    made = []
-    for what, values in series.items():
-        blocks = values[-whole * found.horizon :].reshape(whole, found.horizon).mean(axis=1)
-        low, high = always(blocks)
-        made.append(Interval(what=what, mean=float(blocks.mean()), low=low, high=high, blocks=whole))
-    return tuple(made)
-
-
-def _silent(symbol: str, last: datetime, timeframe: timedelta, now: datetime) -> list[Alert]:
-    age = timedelta(seconds=(now - last) // timedelta(seconds=1))
-    if age <= 3 * timeframe:
-        return []
-    said = f"{symbol}: the last forecast is of the bar that closed at {last:%Y-%m-%dT%H:%M:%SZ}, {age} ago"
-    return [Alert(rule="silent", symbol=symbol, said=said)]
-
-
-def _rules(symbol: str, found: Outcomes, intervals: tuple[Interval, ...]) -> list[Alert]:
-    alerts = []
-    for one in intervals:
-        told = f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}] over {one.blocks} horizons"
-        if one.what.startswith("gain") and one.high < 0:
-            alerts.append(Alert(rule="worse", symbol=symbol, said=f"{symbol}: {one.what}: {told}: it is a loss"))
-        if one.what.startswith("bias") and not one.low <= 0 <= one.high:
-            alerts.append(Alert(rule="biased", symbol=symbol, said=f"{symbol}: {one.what}: {told}"))
-    settled = len(found.observed_at) // 2 // found.horizon * found.horizon
-    everything = np.arange(len(found.observed_at))
-    moved = worse(
-        "volatility",
-        found.observed_at,
-        np.square(found.came_log_rv - found.log_rv["model"]),
-        tail=everything[:settled],
-        since=everything[settled:],
-        horizon=found.horizon,
-    )
-    if moved is not None and moved.drifted:
-        alerts.append(Alert(rule="switched", symbol=symbol, said=f"{symbol}: {moved.words}"))
-    return alerts
+def _inputs(symbol: str, made: pl.DataFrame, bundle: Bundle) -> Inputs | None:
+    """Return whether the newest slots of the newest windows are still like those that the bundle learnt from."""
+    learnt_until = parse_instant(bundle.manifest.last_at)
+    rows = made.filter(pl.col("available_at") > learnt_until).unique("observed_at", keep="last", maintain_order=True)
+    if len(rows) < RECENT or symbol not in bundle.inputs:
+        return None
+    rows = rows.tail(RECENT)
+    since = np.datetime64(rows["observed_at"][0].replace(tzinfo=None), "us")
+    return bundle.inputs[symbol].against(newest(rows), since=since)

@@ -58,14 +58,33 @@ class Recent(BaseModel):
     step_seconds: FiniteFloat
 
 
+class Inputs(BaseModel):
+    """Whether what the model reads moved away from what it learnt from."""
+
+    drifted: bool
+    words: _Text
+
+
+class Challenger(BaseModel):
+    """How the bundle in shadow compares with the one in use."""
+
+    bundle: _Text
+    word: _Text
+    words: _Text
+
+
 class WatchedSymbol(BaseModel):
-    """What was seen of the forecasts of a symbol."""
+    """What was last seen of the forecasts of a symbol, and when."""
 
     symbol: _Text
+    at: AwareDatetime
+    bundle: _Text | None
     last_at: AwareDatetime | None
     known: int
     open: int
     intervals: list[Interval]
+    inputs: Inputs | None
+    challenger: Challenger | None
     alerts: list[Alert]
     recent: Recent | None
 
