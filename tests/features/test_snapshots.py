@@ -173,7 +173,7 @@ def run(home: Path, *arguments: str, code: int = 0) -> str:
 def test_the_verb(home: Path, tmp_path: Path) -> None:
     versions = {name: Lake(home / "lake").version(table) for name, table in FACTS.items()}
     manifest = {
-        "series": "v:BTC-USD:1h",
+        "series": ["v:BTC-USD:1h"],
         "scorer": "lexicon@1",
         "lake_versions": {**versions, "bars": 1},
         "ingested_until": FIRST.isoformat(),

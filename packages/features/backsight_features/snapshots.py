@@ -170,7 +170,7 @@ def create(
         then = _manifest(manifest)
         ids = dict.fromkeys(FACTS)
         facts = _recalled(lake, then["versions"], ids, then["ingested_until"])[0]
-        series = {then["series"]: then["scorer"]}
+        series = then["series"]
     point = _point(name, now, facts, ids, series)
     _write(path, point)
     return point
@@ -311,8 +311,9 @@ def _manifest(path: Path) -> dict[str, Any]:
         told = json.loads(path.read_text(encoding="utf-8"))["manifest"]
         versions = {name: told["lake_versions"].get(name) for name in FACTS}
         until = parse_instant(told["ingested_until"])
-        return {"versions": versions, "ingested_until": until, "series": told["series"], "scorer": told["scorer"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        series = {str(BarSeries.parse(name)): told["scorer"] for name in told["series"]}
+        return {"versions": versions, "ingested_until": until, "series": series}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
         raise BadInput(
             f"{path} holds no manifest of a training set ({error}); name the manifest.json of `backsight dataset`, "
             "or the bundle.json of a bundle"
