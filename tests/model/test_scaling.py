@@ -41,6 +41,17 @@ def test_presence_says_what_was_defined() -> None:
     assert not out[2].any()
 
 
+def test_what_never_moves_or_is_never_there_leaves_all_else_as_it_is() -> None:
+    both = rows()
+    both[3] = NAN
+    scaler, alone = fit_scaler(both, FEATURES), fit_scaler(both[:, :2], FEATURES[:2])
+    out = scaler.transform(both)
+    np.testing.assert_array_equal(np.delete(out, [2, 3], axis=1), alone.transform(both[:, :2]))
+    assert not out[:, [2, 3]].any()
+    # What the penalty of the straight lines goes by: a source without facts must not shrink the others.
+    assert np.square(scaler.weight).sum() == np.square(alone.weight).sum()
+
+
 def test_one_wild_value_changes_little_and_is_clipped() -> None:
     wild = rows()
     wild[5, 0] = 1e9

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from backsight_model import treatments
-from backsight_model.arrays import Float32Array, FloatArray
+from backsight_model.arrays import BoolArray, Float32Array, FloatArray
 from backsight_model.treatments import DECLARED, Treatment, Treatments
 
 _NORMAL_IQR: Final = 1.3489795003921634
@@ -34,7 +34,8 @@ class Scaler:
         scale nor leaves it; like the next two, of logarithms or ranks where the treatment is that.
     mean, scale : ndarray of shape (F,)
         Centre and deviation of the clipped training values, as the treatment says. A feature that was constant or
-        never present in training has scale 0 and always comes out as 0: nothing was learnt about it.
+        never present in training has scale 0 and always comes out as 0: nothing was learnt about it, and all
+        else comes out as if it were not there.
     weight : ndarray of shape (F,)
         By how much a scaled feature is shrunk: the root of the share of its variance that lies within
         blocks of four weeks. A level that moved a few times in a year looks like thousands of samples and
@@ -60,6 +61,11 @@ class Scaler:
         """Numbers of the features that have a mask."""
         return [number for number, treatment in enumerate(self.treatments) if treatment.mask]
 
+    @property
+    def learnt(self) -> BoolArray:
+        """Whether something was learnt about each feature, shape (F,)."""
+        return np.asarray(self.scale > 0)
+
     def transform(self, rows: Float32Array) -> Float32Array:
         """Return scaled rows with a presence column.
 
@@ -71,8 +77,9 @@ class Scaler:
         Returns
         -------
         ndarray of shape (..., F + 1 + M), float32
-            Scaled values, 0 (the training centre) where undefined; then the share of features that were
-            defined: 0 for a missing bar; then, for the M features with a mask, 1 where they were not.
+            Scaled values, 0 (the training centre) where undefined; then the share of the features that something was
+            learnt about that were defined: 0 for a missing bar; then, for the M features with a mask, 1 where they were
+            not.
         """
         if rows.shape[-1] != len(self.features):
             raise ValueError(f"rows have {rows.shape[-1]} columns, the scaler knows {len(self.features)} features")
@@ -80,7 +87,7 @@ class Scaler:
         inverse = np.divide(self.weight, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
         bent = _bent(rows.astype(np.float64), self.features, self.treatments, self.knots)
         scaled = (np.clip(bent, self.low, self.high) - self.mean) * inverse
-        share = present.mean(axis=-1, keepdims=True)
+        share = (present & self.learnt).sum(axis=-1, keepdims=True) / max(1, self.learnt.sum())
         missing = ~present[..., self.masked]
         return np.concatenate([np.where(present, scaled, 0.0), share, missing], axis=-1).astype(np.float32)
 
@@ -173,6 +180,8 @@ def fit_scaler(
     # Rounding leaves a constant with a spread of a few ulp, which would be blown up to noise.
     scale[scale <= 1e-9 * np.maximum(1.0, np.abs(mean))] = 0.0
     weight = _within(np.where(np.isnan(values), mean, np.clip(values, low, high)), block)
+    # What is never there, or never moves, is no feature: to count it would make the penalty on the others stronger.
+    weight[scale == 0.0] = 0.0
     return Scaler(
         features=features, treatments=chosen, knots=knots, low=low, high=high, mean=mean, scale=scale, weight=weight
     )
