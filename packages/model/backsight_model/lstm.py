@@ -1,6 +1,5 @@
 """The network: a small LSTM on what straight lines leave, with heads for volatility, direction and the return."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,21 +8,12 @@ import numpy as np
 from backsight_features.errors import BadInput
 
 from backsight_model.arrays import Float32Array, FloatArray, IndexArray, IntArray, TimeArray
+from backsight_model.blocklstm import BlockLSTM
+from backsight_model.engine import keras, tf
 from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
 from backsight_model.quantiles import LEVELS, MIDDLE, MOVES, STEPS
-from backsight_model.quiet import keras_warnings_hidden, native_messages_hidden
+from backsight_model.quiet import keras_warnings_hidden
 from backsight_model.settings import Settings
-
-# TensorFlow reads these when it is imported. oneDNN's reordered sums would differ between kinds of machines.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-with native_messages_hidden():
-    import keras
-    import tensorflow as tf
-
-# Every fold builds a model of its own, which TensorFlow takes for an accident.
-tf.get_logger().setLevel("ERROR")
 
 DIRECTION_WEIGHT, RETURN_WEIGHT = 2.0, 0.25
 """Log loss moves about a quarter as much as half a squared deviation; the two share one LSTM evenly. Pinball loss has a
@@ -221,7 +211,7 @@ def _build(length: int, width: int, settings: Settings, *, horizons: int = 1) ->
     hidden = keras.layers.Dropout(settings.dropout)(hidden)
     hidden = keras.layers.Dense(settings.projection)(hidden)
     for above in reversed(range(settings.layers)):
-        hidden = keras.layers.LSTM(
+        hidden = BlockLSTM(
             settings.units,
             recurrent_regularizer=keras.regularizers.L2(settings.recurrent_l2) if settings.recurrent_l2 else None,
             return_sequences=settings.attention or above > 0,

@@ -194,13 +194,14 @@ def _cook(recipe: Recipe, days: TimeArray, closes: FloatArray, *, first_test: np
 @keras_warnings_hidden()
 def _train(windows: FloatArray, wanted: FloatArray, learnt: BoolArray, *, seed: int) -> tuple[FloatArray, float]:
     """Return the forecasts of all windows and the training loss of the last epoch."""
-    # Takes seconds, and sets what TensorFlow reads when it is imported.
-    from backsight_model.lstm import keras, tf  # type: ignore[attr-defined]
+    # Takes seconds.
+    from backsight_model.blocklstm import BlockLSTM
+    from backsight_model.engine import keras, tf
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     inputs = windows[..., None].astype(np.float32)
-    model = keras.Sequential([keras.Input((WINDOW, 1)), keras.layers.LSTM(UNITS), keras.layers.Dense(1)])
+    model = keras.Sequential([keras.Input((WINDOW, 1)), BlockLSTM(UNITS), keras.layers.Dense(1)])
     model.compile(optimizer="adam", loss="mse")
     model.optimizer.build(model.trainable_variables)
     data = tf.data.Dataset.from_tensor_slices((inputs[learnt], wanted[learnt].astype(np.float32)))
