@@ -142,6 +142,15 @@ def test_onnx_forecasts_what_keras_does(data: TrainingSet, fitted: Fitted, writt
     assert expected.p_up == pytest.approx(1 / (1 + np.exp(-by_keras[0, 1])), abs=1e-6)
 
 
+def test_how_the_inputs_were_distributed_is_kept_by_symbol(data: TrainingSet, fitted: Fitted, written: Path) -> None:
+    kept, newest = bundle.read(written).inputs, data.windows.rows[data.windows.index[-300:, -1]]
+    assert list(kept) == ["BTC-USD"]
+    assert kept["BTC-USD"].features == data.windows.features
+    [seen, again] = [one["BTC-USD"].against(newest, since=data.at[-300]) for one in (fitted.inputs, kept)]
+    assert seen == again
+    assert (written / "bundle.json").stat().st_size < 400_000
+
+
 def test_the_document_says_what_it_was_learnt_from(data: TrainingSet, written: Path) -> None:
     document = json.loads((written / "bundle.json").read_text())
     assert document["manifest"]["sha256"] == data.sha256()
