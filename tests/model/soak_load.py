@@ -18,7 +18,7 @@ import numpy as np
 CLIENTS: Final = 8
 KEPT_ALIVE: Final = 500
 """Requests on one connection, so that all workers get some."""
-ERRORS_PER_LINE: Final = 10
+ERRORS_PER_LINE: Final = 8
 LINES_AHEAD: Final = 2
 PAUSE: Final = 0.02
 """Seconds that a client waits after an error."""

@@ -312,7 +312,7 @@ def test_every_answer_under_load_is_that_of_the_offline_computation(
     told: dict[str, str] = {}
     if kind == "redis":
         own_redis = request.getfixturevalue("own_redis")
-        told = {"BACKSIGHT_REDIS": f"{own_redis.where},socket_timeout=0.5"}
+        told = {"BACKSIGHT_REDIS": own_redis.where}
         put = partial(put_in_redis, own_redis.where, truth)
     else:
         put = put_in_file(home, truth)
