@@ -43,8 +43,8 @@ def train(lstm: Any, sample: tuple[np.ndarray, ...]) -> Any:
     rows, index, targets = sample
 
     def trained(settings: Settings, *, targets: np.ndarray = targets, line: Line = FLAT, **more: Any) -> Any:
-        parts = {"at": AT, "fit": FIT, "valid": VALID, "line": line, "settled": line}
-        return lstm.train(rows, index, targets, settings=settings, seed=3, **parts, **more)
+        parts = {"at": AT, "fit": FIT, "valid": VALID, "line": line, "settled": line, "seed": 3}
+        return lstm.train(rows, index, targets, settings=settings, **parts | more)
 
     return trained
 
@@ -65,8 +65,12 @@ def test_all_variants_together_repeat_themselves_and_leave_as_onnx(
     lstm: Any, train: Any, sample: tuple[np.ndarray, ...], tmp_path: Path
 ) -> None:
     rows, index, _ = sample
-    one, same = train(EVERYTHING), train(EVERYTHING)
+    one, other, same = train(EVERYTHING), train(EVERYTHING, seed=8), train(EVERYTHING)
+    assert (weights(one) != weights(other)).any()
     np.testing.assert_array_equal(weights(one), weights(same))
+    # Nor does it matter whether anything was trained before.
+    lstm._trainer.cache_clear()
+    np.testing.assert_array_equal(weights(one), weights(train(EVERYTHING)))
     one.save(tmp_path)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     given = session.run(None, {session.get_inputs()[0].name: rows[index[:20]]})[0]

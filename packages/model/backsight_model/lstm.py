@@ -1,6 +1,7 @@
 """The network: a small LSTM on what straight lines leave, with heads for volatility, direction and the return."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,31 +123,33 @@ def train(
     watched = "unpenalised" if effort.recurrent_l2 else "loss"
     learn_from = thinned(fit, at, stride=effort.stride, newest=effort.newest)
     stop_by = batches(table, index, targets, thinned(valid, at, stride=effort.stride), batch=1024)
+    shape, horizons = (index.shape[1], rows.shape[1]), targets.shape[1] // TARGETS
+    trainer = _trainer(*shape, effort, horizons)
     members, epochs = [], []
     for member in range(effort.members):
         keras.utils.set_random_seed(seed + member)
-        model = _build(index.shape[1], rows.shape[1], effort, horizons=targets.shape[1] // TARGETS)
+        model = _build(*shape, effort, horizons=horizons)
         if warm is not None:
             _start_from(model, warm.members[member])
         model.get_layer("line").set_weights([line.weights, line.bias])
-        start = model.get_weights()
-        loss_at_start = model.evaluate(stop_by, verbose=0, return_dict=True)[watched]
+        for held, fresh in zip(_state(trainer), _state(model), strict=True):
+            held.assign(fresh)
+        loss_at_start = trainer.evaluate(stop_by, verbose=0, return_dict=True)[watched]
         learn = batches(table, index, targets, learn_from, batch=effort.batch, shuffle=seed + member)
         stopping = keras.callbacks.EarlyStopping(
             monitor=f"val_{watched}", mode="min", patience=effort.patience, restore_best_weights=True
         )
         # The dataset shuffles by itself; Keras warns if it is asked to as well.
-        history = model.fit(
+        history = trainer.fit(
             learn, validation_data=stop_by, epochs=effort.epochs, shuffle=False, callbacks=[stopping], verbose=0
         )
         losses = history.history[f"val_{watched}"]
-        best = int(np.argmin(losses)) + 1
-        if not min(losses) < loss_at_start:
-            model.set_weights(start)
-            best = 0
+        gained = min(losses) < loss_at_start
+        if gained:
+            model.set_weights(trainer.get_weights())
         model.get_layer("line").set_weights([settled.weights, settled.bias])
         members.append(model)
-        epochs.append(best)
+        epochs.append(int(np.argmin(losses)) + 1 if gained else 0)
     return Network(model=_mean(members), epochs=tuple(epochs))
 
 
@@ -238,6 +241,17 @@ def _build(length: int, width: int, settings: Settings, *, horizons: int = 1) ->
     # Else the first step would make the optimizer's variables, and TensorFlow trace the step a second time.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+@lru_cache(maxsize=4)
+def _trainer(length: int, width: int, settings: Settings, horizons: int) -> Any:
+    """Return a model that others take turns to be trained in: to trace its steps takes as long as a small training."""
+    return _build(length, width, settings, horizons=horizons)
+
+
+def _state(model: Any) -> list[Any]:
+    """Return all that training reads and changes: weights, what dropout draws from, and the optimizer's variables."""
+    return [*model.variables, *model.optimizer.variables]
 
 
 def _pooled(states: Any, units: int) -> Any:
