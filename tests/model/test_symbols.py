@@ -270,12 +270,15 @@ def as_facts(bars: pl.DataFrame, symbol: str) -> pl.DataFrame:
 
 
 @pytest.mark.prove
-def test_one_model_of_two_symbols_from_bars_to_forecasts(facts: Facts, tmp_path: Path) -> None:
+def test_one_model_of_two_symbols_from_bars_to_forecasts(
+    bars_and_states: Callable[[int, int], tuple[pl.DataFrame, pl.DataFrame]], tmp_path: Path
+) -> None:
     from backsight_features.store import Store
 
+    facts = {symbol: bars_and_states(seed, 1300)[0] for seed, symbol in enumerate((BTC, ETH))}
     written, workspace = datetime(2024, 1, 1, tzinfo=UTC), Workspace(root=tmp_path / "home")
     lake, series = Lake(workspace.lake), [f"kraken:{symbol}:1h" for symbol in (ETH, BTC)]
-    for symbol, (bars, _) in facts.items():
+    for symbol, bars in facts.items():
         lake.append(BARS, as_facts(bars, symbol), now=written)
     build(Snapshot.take(lake), workspace.features, [BarSeries.parse(one) for one in series])
     store = Store(REPO, workspace)
@@ -304,7 +307,7 @@ def test_one_model_of_two_symbols_from_bars_to_forecasts(facts: Facts, tmp_path:
     said("promote", name, "--override", "to see it")
     pointers = json.loads((workspace.models / "current.json").read_text())
     assert {symbol: pointer["bundle"] for symbol, pointer in pointers.items()} == {BTC: name, ETH: name}
-    at = facts[BTC][0]["observed_at"][-1] + timedelta(minutes=1)
+    at = facts[BTC]["observed_at"][-1] + timedelta(minutes=1)
     store.publish("forecast_1h", length=6, at=at)
     for symbol in (BTC, ETH):
         forecast = said("forecast", "--repo", str(REPO), symbol, "--at", at.isoformat())
@@ -316,7 +319,7 @@ def test_one_model_of_two_symbols_from_bars_to_forecasts(facts: Facts, tmp_path:
     assert (looked["series"], looked["champion"], looked["due"]) == (document["manifest"]["series"], name, False)
 
     # Facts that come in late have no part in what is built again.
-    late = as_facts(facts[ETH][0][900:940].with_columns(pl.col("close") * 1.001), ETH)
+    late = as_facts(facts[ETH][900:940].with_columns(pl.col("close") * 1.001), ETH)
     lake.append(BARS, late, now=written + timedelta(days=1))
     again = said("dataset", "--repo", str(REPO), "--rebuild", str(workspace.models / name / "bundle.json"))
     assert again["manifest"]["sha256"] == document["manifest"]["sha256"]
