@@ -54,7 +54,8 @@ def write_bundle(models: Path, names: list[str]) -> Path:
         {"symbol": [SYMBOL] * HOURS, **clocks, **{name: rng.standard_normal(HOURS) - 9.0 for name in names}}
     ).with_columns(pl.col(names).cast(pl.Float32))
     bars = pl.DataFrame({**clocks, "close": 20_000.0 * np.exp(np.cumsum(moves))})
-    data = label(windows(states, length=online.LENGTH, timeframe=online.HOUR, features=names), {SYMBOL: bars}, horizon=24)
+    cut = windows(states, length=online.LENGTH, timeframe=online.HOUR, features=names)
+    data = label(cut, {SYMBOL: bars}, horizon=24)
     settings = Settings(epochs=1)
     fitted = final(data, embargo=timedelta(hours=24), settings=settings, seed=1)
     manifest = Manifest(
