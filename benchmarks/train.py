@@ -147,6 +147,7 @@ def refits(samples: int) -> list[dict[str, dict[str, float]]]:
     bend = 0.8 * (bend - bend.mean())
     residual, scaled = bend + rng.standard_normal(samples), 0.3 * bend + rng.standard_normal(samples)
     targets = np.column_stack([residual, rng.random(samples) < 1 / (1 + np.exp(-bend)), scaled])
+    at = np.datetime64("2024-01-01", "us") + np.arange(samples) * np.timedelta64(1, "h")
     quarter, before, done = min(QUARTER, samples // 8), None, []
     for number in range(REFITS + 1):
         now = samples - quarter * (REFITS + 1 - number)
@@ -160,7 +161,7 @@ def refits(samples: int) -> list[dict[str, dict[str, float]]]:
         for how, start in ways.items():
             begin = time.perf_counter()
             network = lstm.train(
-                rows, index, targets, fit=fit, valid=valid, line=line, settled=settled, settings=Settings(),
+                rows, index, targets, at=at, fit=fit, valid=valid, line=line, settled=settled, settings=Settings(),
                 seed=number, warm=start,
             )  # fmt: skip
             taken[how] = time.perf_counter() - begin
