@@ -36,26 +36,35 @@ class Network:
     epochs : tuple of int
         How many epochs each member learnt until it did best on the validation tail; 0 where what it started
         from did best: the straight line alone, so that the LSTM adds nothing, or the network of a warm start.
+    host : keras.Model, optional
+        A model of a member's shape that members take turns to be asked in; each is asked itself unless given.
     """
 
     model: Any
     epochs: tuple[int, ...]
+    host: Any = None
 
     @property
     def members(self) -> list[Any]:
         """The networks that are averaged."""
         return [layer for layer in self.model.layers if layer.name.startswith("member_")]
 
-    @keras_warnings_hidden()
     def predict(self, rows: Float32Array, index: IndexArray) -> FloatArray:
         """Return the outputs for windows given as row numbers of `rows`: shape (n, K (2 + Q))."""
-        return np.asarray(self.model.predict(_windows(rows, index), verbose=0), dtype=np.float64)
+        outputs: FloatArray = self.predict_each(rows, index).mean(axis=0)
+        return outputs
 
     @keras_warnings_hidden()
     def predict_each(self, rows: Float32Array, index: IndexArray) -> FloatArray:
         """Return the outputs of each member alone: shape (members, n, K (2 + Q))."""
         windows = _windows(rows, index)
-        return np.stack([np.asarray(one.predict(windows, verbose=0), dtype=np.float64) for one in self.members])
+
+        def asked(member: Any) -> FloatArray:
+            if self.host is not None:
+                self.host.set_weights(member.get_weights())
+            return np.asarray((self.host or member).predict(windows, verbose=0), dtype=np.float64)
+
+        return np.stack([asked(member) for member in self.members])
 
     @keras_warnings_hidden()
     def save(self, folder: Path) -> None:
@@ -150,7 +159,7 @@ def train(
         model.get_layer("line").set_weights([settled.weights, settled.bias])
         members.append(model)
         epochs.append(int(np.argmin(losses)) + 1 if gained else 0)
-    return Network(model=_mean(members), epochs=tuple(epochs))
+    return Network(model=_mean(members), epochs=tuple(epochs), host=trainer)
 
 
 @keras_warnings_hidden()
