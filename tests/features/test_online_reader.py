@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import redis
 from backsight_features.errors import BadInput, Busy, HeaderMismatch, Missing, SourceError
 from backsight_features.online import Reader, connect
 from backsight_features.online.feast_format import bytes_value, entity_key, hash_field
+from backsight_features.online.sqlite_shelf import SqliteShelf
 
 AT = datetime(2024, 1, 1, 3, 0, 15, tzinfo=UTC)
 SECRET = "0123456789"
@@ -234,6 +236,29 @@ def _after_reading(repo: Any) -> Reader:
     reader = connect(repo.where, project=repo.project)
     reader.window("price_1h", "S1", at=AT, max_age=LONG, unfit="null")
     return reader
+
+
+@pytest.mark.parametrize("published", ["sqlite"], indirect=True)
+def test_what_was_written_is_read_next_however_many_threads_are_reading(published: Any) -> None:
+    shelf, over = SqliteShelf(published.where, published.project), threading.Event()
+
+    def go_on() -> None:
+        while not over.is_set():
+            shelf.read("price_1h_window", ["S0"])
+
+    table = f'"{published.project}_price_1h_window"'
+    change = f"UPDATE {table} SET value = ? WHERE entity_key = ? AND feature_name = 'packed'"
+    with ThreadPoolExecutor(4) as pool, closing(sqlite3.connect(published.where, isolation_level=None)) as writer:
+        threads = [pool.submit(go_on) for _ in range(4)]
+        written = [b"%d" % number * 10_000 for number in range(1, 41)]
+        found = []
+        for value in written:
+            writer.execute(change, (value, entity_key("S0")))
+            found += shelf.read("price_1h_window", ["S0"])
+        over.set()
+    assert [thread.result() for thread in threads] == [None] * 4
+    assert found == written
+    shelf.close()
 
 
 @pytest.mark.parametrize("published", ["sqlite"], indirect=True)

@@ -1,6 +1,7 @@
 """Windows in the file of Feast's SQLite online store."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ class SqliteShelf:
     def __init__(self, path: Path, project: str) -> None:
         self._path = path
         self._project = project
+        # While one reading goes on, others on the same connection see what was there when it began.
+        self._alone = threading.Lock()
         try:
             # Not read-only: a reader that finds the journal of a killed writer has to be able to roll it back.
             self._database = sqlite3.connect(
@@ -86,7 +89,7 @@ class SqliteShelf:
             f"SELECT entity_key, feature_name, CASE WHEN length(value) <= {_MOST_BYTES} THEN value ELSE x'00' END "
             f'FROM "{table}" WHERE entity_key IN ({keys}) AND feature_name IN ({names})'
         )
-        with self._named(view):
+        with self._named(view), self._alone:
             rows = self._database.execute(query, [*map(entity_key, symbols), *fields]).fetchall()
         return {(key, name): value for key, name, value in rows}
 
