@@ -22,11 +22,12 @@ from backsight_features.workspace import Workspace
 from backsight_model import symbols
 from backsight_model.instants import Instants
 from backsight_model.proof import pesaran_timmermann, pesaran_timmermann_of_several
+from backsight_model.rivals import OWN
 from backsight_model.settings import Settings
 from backsight_model.trading import HOLD, RULES, Book, Costs, Tape, trade
 from backsight_model.training import TrainingSet, label, together
 from backsight_model.verdict import Losses, losses
-from backsight_model.walk import MODEL, OWN, Walk, apart, walk
+from backsight_model.walk import MODEL, Walk, apart, walk
 from click.testing import CliRunner
 
 REPO = Path(__file__).resolve().parents[2] / "feature_repo"

@@ -10,6 +10,8 @@ from backsight_model.arrays import BoolArray, Float32Array, FloatArray
 HAR_TERMS = ("log_rv_24h", "log_rv_120h", "log_rv_528h")
 LAST_DAY = "ret_log_24h"
 LAST_BAR = "ret_log_1h"
+HAR_STRENGTH = 0.02
+"""A touch of ridge: the terms of HAR are alike, and a year holds some hundred days that do not overlap."""
 
 
 HARX_TERMS = (

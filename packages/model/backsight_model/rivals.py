@@ -6,13 +6,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from backsight_model import baselines, volatility
-from backsight_model.arrays import BoolArray, FloatArray
+from backsight_model.arrays import BoolArray, Float32Array, FloatArray
 from backsight_model.baselines import HAR_TERMS
 from backsight_model.boosted import boost
 from backsight_model.instants import Instants
+from backsight_model.quantiles import LEVELS
 from backsight_model.splits import Fold
 from backsight_model.training import TrainingSet
 from backsight_model.volatility import Returns
+
+OWN = "own HAR-X"
+"""HAR-X of each symbol, fitted on nothing else: where there are several, they have to be better together than apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +152,47 @@ def of_direction(data: TrainingSet, part: Fold, *, seed: int) -> Forecasts:
         "LightGBM": 1.0 / (1.0 + np.exp(-(start + added)[test])),
     }
     return Forecasts(log_rv={}, below_mean={}, p_up=p_up)
+
+
+def of_own_harx(data: TrainingSet, part: Fold, newest: Float32Array) -> Forecasts:
+    """Return what HAR-X says that was fitted on each symbol alone; nothing where there is one symbol.
+
+    Parameters
+    ----------
+    data : TrainingSet
+        n samples.
+    part : Fold
+        Each symbol of its test has training samples.
+    newest : ndarray of shape (n, C)
+        Scaled newest rows.
+    """
+    by_symbol, features, count = data.by_symbol, data.windows.features, len(part.test)
+    said = Forecasts(log_rv={}, below_mean={}, p_up={})
+    if len(by_symbol) == 1:
+        return said
+    log_rv, below, quantiles = np.empty(count), np.empty(count), np.empty((count, len(LEVELS)))
+    for which in by_symbol.values():
+        mine, train = np.isin(part.test, which), part.train[np.isin(part.train, which)]
+        if mine.any():
+            harx = baselines.fit_har(
+                newest[train],
+                data.log_rv[train],
+                terms=baselines.HARX_TERMS,
+                features=features,
+                strength=baselines.HAR_STRENGTH,
+            )
+            forecast = harx.predict(newest, features)
+            scaled = (data.log_return * np.exp(-0.5 * forecast))[train]
+            log_rv[mine], below[mine] = forecast[part.test[mine]], 0.5 * harx.residual_variance
+            quantiles[mine] = np.exp(0.5 * log_rv[mine])[:, None] * np.quantile(scaled, LEVELS)
+    return replace(said, log_rv={OWN: log_rv}, below_mean={OWN: below}, quantiles={OWN: quantiles})
+
+
+def clock(data: TrainingSet, part: Fold) -> BoolArray:
+    """Return the sign that the newest training sample of the same symbol had, for each sample of the test."""
+    said = np.empty(len(part.test), dtype=bool)
+    for which in data.by_symbol.values():
+        mine = np.isin(part.test, which)
+        if mine.any():
+            said[mine] = data.up[part.train[np.isin(part.train, which)][-1]]
+    return said

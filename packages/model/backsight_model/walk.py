@@ -15,7 +15,7 @@ from backsight_model.drift import Reference, references
 from backsight_model.instants import Instants
 from backsight_model.linear import LOGIT, OUTPUTS, QUANTILES, RESIDUAL, Line
 from backsight_model.quantiles import GAUSSIAN, LEVELS
-from backsight_model.rivals import Forecasts
+from backsight_model.rivals import OWN, Forecasts
 from backsight_model.scaling import Scaler, fit_scaler
 from backsight_model.settings import Settings
 from backsight_model.splits import Fold, final_fit, walk_forward
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from backsight_model.lstm import Network
 
 MODEL = "LSTM"
-OWN = "own HAR-X"
-"""HAR-X of each symbol, fitted on nothing else: where there are several, they have to be better together than apart."""
 VOLATILITY_REFERENCES = ("HAR-X", "log-HAR", "persistence", OWN)
 DIRECTION_REFERENCES = ("base rate", "persistence", "one-bar reversal")
 RETURN_REFERENCES = ("HAR-X", "persistence", OWN)
@@ -36,8 +34,6 @@ REFERENCES = {"volatility": VOLATILITY_REFERENCES, "direction": DIRECTION_REFERE
 """What skill in a target has to beat, where it was made; the first of each is what has to be beaten first."""
 LEAST_HORIZONS = 10
 """Labels that do not overlap, of a symbol, without which a fold does not test it."""
-HAR_STRENGTH = 0.02
-"""A touch of ridge: the terms of HAR are alike, and a year holds some hundred days that do not overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,7 +348,9 @@ def straight(
         scaler = fit_scaler(data.windows.rows[_used(data, train_on)], features, declared=treatments)
     newest = scaler.transform(data.windows.rows)[data.windows.index[:, -1]]
     har, harx = (
-        _fit_har(newest[train_on], data.log_rv[train_on], terms, features)
+        baselines.fit_har(
+            newest[train_on], data.log_rv[train_on], terms=terms, features=features, strength=baselines.HAR_STRENGTH
+        )
         for terms in (baselines.HAR_TERMS, baselines.HARX_TERMS)
     )
     forecast = harx.predict(newest, features)
@@ -366,10 +364,6 @@ def straight(
         scaled_quantiles=np.quantile(wanted[train_on, 2], LEVELS),
         line=_line(data, train_on, newest, wanted, scaler, unit=unit),
     )
-
-
-def _fit_har(rows: Float32Array, log_rv: FloatArray, terms: tuple[str, ...], features: tuple[str, ...]) -> Har:
-    return baselines.fit_har(rows, log_rv, terms=terms, features=features, strength=HAR_STRENGTH)
 
 
 def targets(data: TrainingSet, lines: Sequence[Straight], newest: Float32Array) -> FloatArray:
@@ -412,7 +406,7 @@ def _blocks(
             _Block(
                 forecasts=_forecasts(view, part, lines, newest, harx, output[:, mine], returns, seed=seed),
                 by_seed=_by_seed(lines, harx[part.test], each[:, :, mine]),
-                clock_up=_clock(view, part),
+                clock_up=rivals.clock(view, part),
                 epochs=fitted.network.epochs,
             )
         )
@@ -435,7 +429,7 @@ def _forecasts(
     direction = rivals.of_direction(data, part, seed=seed)
     forecast, below = harx[part.test], np.full(len(part.test), 0.5 * lines.harx.residual_variance)
     deviation = np.exp(0.5 * forecast)[:, None]
-    own = _own(data, part, newest)
+    own = rivals.of_own_harx(data, part, newest)
     return Forecasts(
         log_rv=volatility.log_rv
         | own.log_rv
@@ -463,34 +457,6 @@ def _forecasts(
         },
         notes=volatility.notes,
     )
-
-
-def _own(data: TrainingSet, part: Fold, newest: Float32Array) -> Forecasts:
-    """Return what HAR-X says that was fitted on each symbol alone; nothing where there is one symbol."""
-    by_symbol, features, count = data.by_symbol, data.windows.features, len(part.test)
-    said = Forecasts(log_rv={}, below_mean={}, p_up={})
-    if len(by_symbol) == 1:
-        return said
-    log_rv, below, quantiles = np.empty(count), np.empty(count), np.empty((count, len(LEVELS)))
-    for which in by_symbol.values():
-        mine, train = np.isin(part.test, which), part.train[np.isin(part.train, which)]
-        if mine.any():
-            harx = _fit_har(newest[train], data.log_rv[train], baselines.HARX_TERMS, features)
-            forecast = harx.predict(newest, features)
-            scaled = (data.log_return * np.exp(-0.5 * forecast))[train]
-            log_rv[mine], below[mine] = forecast[part.test[mine]], 0.5 * harx.residual_variance
-            quantiles[mine] = np.exp(0.5 * log_rv[mine])[:, None] * np.quantile(scaled, LEVELS)
-    return replace(said, log_rv={OWN: log_rv}, below_mean={OWN: below}, quantiles={OWN: quantiles})
-
-
-def _clock(data: TrainingSet, part: Fold) -> BoolArray:
-    """Return the sign that the newest training sample of the same symbol had, for each sample of the test."""
-    said = np.empty(len(part.test), dtype=bool)
-    for which in data.by_symbol.values():
-        mine = np.isin(part.test, which)
-        if mine.any():
-            said[mine] = data.up[part.train[np.isin(part.train, which)][-1]]
-    return said
 
 
 def _by_seed(lines: Straight, harx: FloatArray, each: FloatArray) -> dict[str, FloatArray]:
