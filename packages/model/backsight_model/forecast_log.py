@@ -169,18 +169,16 @@ class ForecastLog:
         """
         if len(name) != _ID or not set(name) <= set("0123456789abcdef"):
             raise BadInput(f"{name!r} is no id of a forecast, which has {_ID} hex digits")
-        import polars as pl
-
         try:
             found = _frame([_read(self._spool / f"{name}.json")])
         except FileNotFoundError:
-            found = self.frame().filter(pl.col("id") == name)
+            found = self._rows(id=name)
         if found.is_empty():
             raise Missing(f"no forecast {name} is in {self._table}; `backsight forecast --json` says the id of one")
         return _logged(found.row(0, named=True))
 
-    def frame(self) -> "pl.DataFrame":
-        """Return what the table holds, oldest first.
+    def frame(self, symbol: str | None = None) -> "pl.DataFrame":
+        """Return what the table holds of a symbol, or of all, oldest first.
 
         Returns
         -------
@@ -188,13 +186,17 @@ class ForecastLog:
             ``id``, ``symbol``, ``service``, ``bundle``, ``at``, ``observed_at``, ``available_at``, ``length``,
             ``width``, ``values`` (little-endian float32, slot by slot), ``answer`` (JSON).
         """
+        return (self._rows() if symbol is None else self._rows(symbol=symbol)).sort("at", "id")
+
+    def _rows(self, **wanted: str) -> "pl.DataFrame":
+        """Return the rows whose columns have the wanted values; of the others not even the windows are read."""
         import polars as pl
         from backsight_features import delta
 
         table = delta.open(self._table)
         if table is None:
             return pl.DataFrame(pl.from_arrow(_schema().empty_table()))
-        return delta.scan(table).sort("at", "id").collect()
+        return delta.scan(table).filter(**wanted).collect()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -54,11 +54,12 @@ def watch(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
     now, logs = utc_now(), (ForecastLog(workspace.forecasts), shadows.log(workspace))
     for log in logs:
         log.fold()
-    frame, beside = (log.frame() for log in logs)
     facts, in_shadow = Snapshot.take(Lake(workspace.lake)), shadows.named(workspace.models)
     bundles = cache(lambda name: bundle(workspace.models / name))
     seen = []
     for series in map(BarSeries.parse, names):
+        # A symbol at a time: the windows of years of all of them would not fit.
+        frame, beside = (log.frame(series.symbol) for log in logs)
         challenger = in_shadow.get(series.symbol)
         shadow = None if challenger is None else (challenger, beside)
         seen.append(look(series.symbol, frame, read(facts, series), bundles, now=now, shadow=shadow))

@@ -17,7 +17,7 @@ from backsight_model.forecast_log import ForecastLog, forecast_id
 from backsight_model.serving import metrics, problems
 from backsight_model.serving.models import Models
 
-_KEPT: Final = 10_000
+_KEPT: Final = 2_000
 """Forecasts that are not made again while their window is the newest."""
 
 
