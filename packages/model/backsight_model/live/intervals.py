@@ -84,8 +84,8 @@ def always(values: FloatArray, *, level: float = LEVEL) -> tuple[float, float]:
     Examples
     --------
     >>> low, high = always(np.tile([0.0, 1.0], 50))
-    >>> round(low, 2), round(high, 2)
-    (0.34, 0.66)
+    >>> round(low, 1), round(high, 1)
+    (0.3, 0.7)
     """
     n = len(values)
     rho2 = (-2 * np.log(level) + np.log(-2 * np.log(level)) + 1) / TIGHTEST
