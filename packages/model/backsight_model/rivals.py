@@ -75,16 +75,7 @@ def of_volatility(
         _together(len(part.test), [(mine, getattr(said, what)) for mine, said in alone.values()])
         for what in ("log_rv", "below_mean")
     )
-    added = boost(
-        data.windows.rows[data.windows.index[:, -1]],
-        data.log_rv,
-        fit=part.fit,
-        valid=part.valid,
-        objective="regression",
-        start=harx,
-        overlap=data.horizon * Instants.of(data.at[part.fit]).shared,
-        seed=seed,
-    )
+    added = _boosted(data, part, data.log_rv, objective="regression", start=harx, seed=seed)
     forecast = harx + added
     log_rv["LightGBM"] = forecast[part.test]
     below_mean["LightGBM"] = np.full(len(part.test), 0.5 * float((data.log_rv - forecast)[part.valid].var()))
@@ -135,16 +126,7 @@ def of_direction(data: TrainingSet, part: Fold, *, seed: int) -> Forecasts:
     rose, bounced = data.last_day_up, data.last_bar_down
     rate = baselines.base_rate(data.up[train])
     start = np.full(len(data), np.log(rate / (1.0 - rate)))
-    added = boost(
-        data.windows.rows[data.windows.index[:, -1]],
-        data.up.astype(np.float64),
-        fit=part.fit,
-        valid=part.valid,
-        objective="binary",
-        start=start,
-        overlap=data.horizon * Instants.of(data.at[part.fit]).shared,
-        seed=seed,
-    )
+    added = _boosted(data, part, data.up.astype(np.float64), objective="binary", start=start, seed=seed)
     p_up = {
         "base rate": np.full(len(test), rate),
         "persistence": baselines.frequency_given(rose[train], data.up[train], on=rose[test]),
@@ -152,6 +134,22 @@ def of_direction(data: TrainingSet, part: Fold, *, seed: int) -> Forecasts:
         "LightGBM": 1.0 / (1.0 + np.exp(-(start + added)[test])),
     }
     return Forecasts(log_rv={}, below_mean={}, p_up=p_up)
+
+
+def _boosted(
+    data: TrainingSet, part: Fold, wanted: FloatArray, *, objective: str, start: FloatArray, seed: int
+) -> FloatArray:
+    """Return what trees on the newest row of each window add to a start, for all samples."""
+    return boost(
+        data.windows.rows[data.windows.index[:, -1]],
+        wanted,
+        fit=part.fit,
+        valid=part.valid,
+        objective=objective,
+        start=start,
+        overlap=data.horizon * Instants.of(data.at[part.fit]).shared,
+        seed=seed,
+    )
 
 
 def of_own_harx(data: TrainingSet, part: Fold, newest: Float32Array) -> Forecasts:
