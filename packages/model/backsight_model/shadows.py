@@ -115,9 +115,8 @@ def forecast_all(
 
 
 def _change(models: Path, wanted: dict[str, str] | dict[str, None]) -> None:
-    with filelock.FileLock(
-        models / f".{POINTER}.lock"
-    ):  # else what is named for another symbol at the same time is lost
+    # Else what is named for another symbol at the same time is lost.
+    with filelock.FileLock(models / f".{POINTER}.lock"):
         held = named(models) | wanted
         kept = {symbol: name for symbol, name in held.items() if name is not None}
         keep(models / POINTER, kept)
